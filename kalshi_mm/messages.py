@@ -16,7 +16,6 @@ from msgspec import Struct
 
 from .core import Count, Fill, Market, Money, Order, Position, Price, Side
 
-
 # %% ../nbs/00a_messages.ipynb #3e81cc98
 class _Event(Struct, frozen=True, tag=True, tag_field="t"):
     ts_ms: int  # UTC, when this process learned of it
@@ -125,6 +124,7 @@ class OrderCanceled(_Event, frozen=True):
 
     client_order_id: str
     order_id: str
+    reduced_by: Count  # what still rested
 
 
 class OrderGone(_Event, frozen=True):
@@ -175,7 +175,8 @@ class AccountRead(_Event, frozen=True):
     "The account as the exchange's REST lists tell it"
 
     asked_ms: int  # UTC, before the first of the reads was sent
-    orders: tuple[Order, ...]  # all that rest
+    since_ms: int  # UTC; orders created since then are listed whatever their status; 0 if only resting ones are
+    orders: tuple[Order, ...]  # all that rest, and those
     positions: tuple[tuple[str, Count], ...]  # (ticker, signed contracts), unsettled
     fills: tuple[Fill, ...]  # since the last one known, or more
     balance: Money  # cash that is free
@@ -195,6 +196,9 @@ class Restored(_Event, frozen=True):
     day: str  # the trading day of the figures, YYYY-MM-DD in New York; empty if there is none
     day_open: Money  # profit of all time when that day began
     day_peak: Money  # highest profit of that day
+    day_now: Money  # latest profit of that day
+    marks: tuple[tuple[str, Price], ...]  # (ticker, last mark)
+    halts: tuple[tuple[str, str, int], ...]  # (rule, reason, since UTC ms) of the latched ones, a kill among them
 
 
 class Command(_Event, frozen=True):
@@ -253,6 +257,8 @@ class CancelAll(_Action, frozen=True):
 
 class ReadAccount(_Action, frozen=True):
     "Read orders, positions, fills and balance from the exchange"
+
+    since_ms: int = 0  # UTC; read also the orders created since then that rest no more
 
 
 class Notify(_Action, frozen=True):

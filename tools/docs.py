@@ -1,129 +1,213 @@
-"""Build the docs site and README from the notebooks.
+"""Build the documentation site and README.md from the notebooks.
 
-`python tools/docs.py site` runs `nbdev_docs` where Quarto is installed. Elsewhere it takes the notebooks as
-nbdev processes them for Quarto and renders them with pandoc, so anchors and links come out the same.
-`python tools/docs.py readme [--check]` writes README.md from nbs/index.ipynb, or fails if it is stale.
+`python tools/docs.py site`              write the pages to _docs/; fail if a link leads nowhere
+`python tools/docs.py readme [--check]`  write README.md from nbs/index.ipynb; with --check only say whether it is stale
+
+Nothing is run: the pages show the outputs that the notebooks store, which `tools/nb.py check` proves fresh. Exported code
+stands on the page where it stands in the notebook, each name with the anchor that nbdev's links point to.
 """
 import argparse
+import ast
 import base64
+import posixpath
 import re
 import shutil
-import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from html.parser import HTMLParser
 from itertools import count
 from pathlib import Path
 
 import pypandoc
-import yaml
-from execnb.nbio import read_nb
 from nbdev.config import get_config
-from nbdev.doclinks import _build_modidx
-from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml
-from nbdev.serve import proc_nbs
+from nbdev.doclinks import NbdevLookup
+from nbdev.process import NBProcessor
 
-FROM = "markdown-yaml_metadata_block+lists_without_preceding_blankline"
+CFG = get_config()
 HERE = Path(__file__).parent
+FROM = "markdown-yaml_metadata_block+lists_without_preceding_blankline"
+HIDDEN = {"hide", "default_exp"}
+EXPORTED = {"export", "exporti", "exports"}
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+Figure = Callable[[bytes, str], str]  # stores a picture, given its extension, and returns its address on the page
 
 
-def processed() -> Path:
-    "The notebooks as nbdev hands them to Quarto: exports replaced by their docs, hidden cells gone, names linked"
-    refresh_quarto_yml()
-    _build_modidx()
-    nbdev_sidebar.__wrapped__()
-    return proc_nbs(force=True, n_workers=0)
+@dataclass(frozen=True)
+class Page:
+    name: str  # of the notebook under nbs/, such as research/spreads.ipynb
+    title: str
+    lead: str
+    body: str  # markdown
+
+    @property
+    def html(self) -> str:
+        "Where the page stands in the site: 03_orderbook.ipynb becomes orderbook.html, as in nbdev's links"
+        return re.sub(r"(^|/)\d+[a-z]*_", r"\1", self.name).removesuffix(".ipynb") + ".html"
+
+    @property
+    def group(self) -> str:
+        if "/" in self.name: return self.name.split("/")[0].capitalize()
+        return "Rooms" if self.name[0].isdigit() else "Overview"
 
 
-def options(source: str) -> tuple[dict[str, str], str]:
-    "Split the `#| key: value` lines that Quarto reads from the code below them"
-    opts, lines = {}, source.splitlines()
+def read_page(path: Path, figure: Figure) -> Page:
+    "Title, lead and body of one notebook"
+    cells = NBProcessor(path).nb.cells
+    first = next(i for i, c in enumerate(cells) if c.cell_type == "markdown")
+    m = re.match(r"#\s+(.+)\n*(?:>\s*(.+)\n*)?", cells[first].source)
+    if not m: raise SystemExit(f"{path}: the first markdown cell must begin with `# title`")
+    cells[first].source = cells[first].source[m.end():]
+    body = "\n\n".join(part for c in cells for part in cell_md(c, figure))
+    return Page(path.relative_to(CFG.nbs_path).as_posix(), m[1], m[2] or "", body)
+
+
+@cache
+def lookup() -> NbdevLookup:
+    "Only our own names become links: another library's `first` or `Client` is not meant"
+    return NbdevLookup(incl_libs=(CFG.lib_name,))
+
+
+def cell_md(cell, figure: Figure) -> list[str]:
+    "A cell as pieces of markdown"
+    if HIDDEN & cell.directives_.keys() or not cell.source.strip(): return []
+    if cell.cell_type == "markdown": return [lookup().linkify(cell.source)]
+    if cell.cell_type != "code": return []
+    if EXPORTED & cell.directives_.keys(): return exported_md(cell.source)
+    options, source = quarto_options(cell.source)
+    if options.get("include") == "false": return []
+    code = [] if options.get("echo") == "false" else [f"```python\n{source}\n```"]
+    return code + ([] if options.get("output") == "false" else [output_md(o, figure) for o in cell.get("outputs", [])])
+
+
+def quarto_options(source: str) -> tuple[dict[str, str], str]:
+    "Split the `#| key: value` lines from the code below them"
+    options, lines = {}, source.strip().splitlines()
     while lines and lines[0].startswith("#|"):
-        k, _, v = lines.pop(0)[2:].partition(":")
-        opts[k.strip()] = v.strip()
-    return opts, "\n".join(lines).strip()
+        key, _, value = lines.pop(0)[2:].partition(":")
+        options[key.strip()] = value.strip()
+    return options, "\n".join(lines).strip()
 
 
-def output_md(out: dict, figure, plain_html: bool) -> str:
-    "One cell output as markdown; `figure` stores an image and returns its path"
-    if out["output_type"] == "stream": return fence("".join(out["text"]), "output")
-    if out["output_type"] == "error": return fence(f"{out['ename']}: {out['evalue']}", "output")
+def exported_md(source: str) -> list[str]:
+    "Exported code below the names that it defines, with an anchor for each; imports are left out"
+    body = ast.parse(source).body
+    if all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in body): return []
+    names = [n.name for n in body if isinstance(n, DEFINITIONS)]
+    label = [f'<a id="{n.lower()}" href="#{n.lower()}">{escape(n)}</a>' for n in names if not n.startswith("_")]
+    within = [n for n in names if n.startswith("_")]
+    within += [f"{n.name}.{f.name}" for n in body if isinstance(n, ast.ClassDef) for f in n.body if isinstance(f, DEFINITIONS)]
+    label += [f'<a id="{n.lower()}"></a>' for n in within]
+    head = [f'```{{=html}}\n<div class="defines">{"".join(label)}</div>\n```'] if label else []
+    return head + [f"```{{.python .exported}}\n{source.strip()}\n```"]
+
+
+def output_md(out, figure: Figure) -> str:
+    "One output of a cell"
+    if out["output_type"] == "stream": return output_text("".join(out["text"]))
     data = {k: v if isinstance(v, str) else "".join(v) for k, v in out["data"].items()}
-    if "text/markdown" in data: return re.sub(r"```.*?```", unlinked, data["text/markdown"], flags=re.S)
-    if "text/html" in data:
-        html = re.sub(r"<style.*?</style>|</?div[^>]*>", "", data["text/html"], flags=re.S)
-        return pypandoc.convert_text(html, "gfm", "html") if plain_html else f"```{{=html}}\n{html}\n```"
+    if "text/markdown" in data: return lookup().linkify(data["text/markdown"])
+    if "text/html" in data: return f"```{{=html}}\n{re.sub(r'<style.*?</style>', '', data['text/html'], flags=re.S)}\n```"
     if "image/svg+xml" in data: return f"![]({figure(data['image/svg+xml'].encode(), 'svg')})"
-    if "image/png" in data:
-        width = out.get("metadata", {}).get("image/png", {}).get("width")
-        return f"![]({figure(base64.b64decode(data['image/png']), 'png')})" + (f"{{width={width}}}" if width else "")
-    return fence(data.get("text/plain", ""), "output")
+    if "image/png" in data: return f"![]({figure(base64.b64decode(data['image/png']), 'png')})"
+    return output_text(data.get("text/plain", ""))
 
 
-def unlinked(block: re.Match) -> str:
-    "nbdev links backticked names in parameter comments too, where a link cannot render"
-    return re.sub(r"\[(`[^`]*`)\]\([^)]*\)", r"\1", block[0])
+def output_text(text: str) -> str: return f"``` {{.output}}\n{text.rstrip()}\n```"
 
 
-def fence(text: str, cls: str) -> str: return f"\n``` {{.{cls}}}\n{text.rstrip()}\n```\n"
+def relinked(md: str, place: Callable[[str], str | None], folder: str = "") -> str:
+    "Send links to notebooks, and nbdev's links to pages, to where `place` says that they are"
+    def target(m: re.Match) -> str:
+        address = m[1].removeprefix("/") if m[1].startswith("/") else posixpath.normpath(posixpath.join(folder, m[1]))
+        found = place(address)
+        return f"]({found}{m[2] or ''})" if found else m[0]
+    return re.sub(r"\]\(([\w./-]+\.(?:ipynb|html|png|svg))(#[^)\s]*)?\)", target, md)
 
 
-def page(path: Path, figure, plain_html: bool = False) -> tuple[dict, str]:
-    "Front matter and markdown of one processed notebook"
-    meta, parts = {}, []
-    for c in read_nb(path).cells:
-        if c.cell_type == "raw": meta |= yaml.safe_load(c.source.strip().strip("-")) or {}
-        elif c.cell_type == "markdown": parts.append(c.source)
-        elif c.source.strip():
-            opts, src = options(c.source)
-            if opts.get("include") == "false": continue
-            if opts.get("echo") != "false": parts.append(f"```python\n{src}\n```")
-            if opts.get("output") != "false": parts += [output_md(o, figure, plain_html) for o in c.get("outputs", [])]
-    return meta, "\n\n".join(parts)
+def site(dest: Path) -> list[str]:
+    "Write every notebook's page under `dest`; returns the links that lead nowhere"
+    shutil.rmtree(dest, ignore_errors=True)
+    paths = [p for p in CFG.nbs_path.glob("**/[!_.]*.ipynb") if ".ipynb_checkpoints" not in p.parts]
+    pages = sorted((read_page(p, figures(dest, p)) for p in paths), key=rank)
+    known = {p.name: p.html for p in pages} | {p.html: p.html for p in pages}
+    for page in pages:
+        root = "../" * page.html.count("/")
+        folder = posixpath.dirname(page.name)
+        body = relinked(page.body, lambda a, root=root: root + known[a] if a in known else None, folder)
+        file = dest / page.html
+        file.parent.mkdir(parents=True, exist_ok=True)
+        args = ["--standalone", "--toc", "--toc-depth=3", "--mathml", f"--template={HERE / 'page.html'}",
+                "-M", f"title={page.title}", "-M", f"lead={page.lead}",
+                "-V", f"nav={nav(pages, page, root)}", "-V", f"root={root}", "-V", f"site={CFG.title}"]
+        pypandoc.convert_text(body, "html5", FROM, extra_args=args, outputfile=str(file))
+    shutil.copy(HERE / "page.css", dest)
+    if (CFG.nbs_path / "images").exists(): shutil.copytree(CFG.nbs_path / "images", dest / "images")
+    return lost_links(dest)
 
 
-def figures(dest: Path, stem: str):
-    "A function that stores the images of one page under `dest` and returns their paths"
+def rank(page: Page) -> tuple[int, str]:
+    "Overview first and its index before all, then the rooms by floor, then the studies"
+    order = {"Overview": 0, "Rooms": 1}.get(page.group, 2)
+    return order, "" if page.name == CFG.readme_nb else page.name
+
+
+def nav(pages: list[Page], here: Page, root: str) -> str:
+    "The side bar of one page"
+    def item(p: Page) -> str:
+        title = "Start" if p.name == CFG.readme_nb else p.title
+        return f'<li{" class=here" if p is here else ""}><a href="{root}{p.html}">{escape(title)}</a></li>'
+    groups = dict.fromkeys(p.group for p in pages)
+    return "".join(f"<h2>{escape(g)}</h2><ul>{''.join(item(p) for p in pages if p.group == g)}</ul>" for g in groups)
+
+
+def figures(dest: Path, notebook: Path) -> Figure:
+    "A function that stores the pictures of one page beside it"
     n = count()
     def figure(data: bytes, ext: str) -> str:
-        f = dest / "figures" / f"{stem}-{next(n)}.{ext}"
-        f.write_bytes(data)
-        return f"figures/{f.name}"
+        file = dest / notebook.relative_to(CFG.nbs_path).parent / "figures" / f"{notebook.stem}-{next(n)}.{ext}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        return f"figures/{file.name}"
     return figure
 
 
-def site(dest: Path) -> None:
-    "Render every page in the sidebar to `dest`"
-    cache = processed()
-    shutil.rmtree(dest, ignore_errors=True)
-    (dest / "figures").mkdir(parents=True)
-    names = yaml.safe_load((cache / "sidebar.yml").read_text())["website"]["sidebar"]["contents"]
-    pages = []
-    for name in names:
-        meta, md = page(cache / name, figures(dest, Path(name).stem))
-        meta.setdefault("title", Path(name).stem)
-        meta.setdefault("output-file", re.sub(r"^\d+[a-z]*_", "", Path(name).stem) + ".html")
-        pages.append((name, meta, md))
-    files = {name: m["output-file"] for name, m, _ in pages}
-    for _, meta, md in pages:
-        md = re.sub(r"\]\(/(\w+\.html)", r"](\1", md)
-        for nb, html in files.items(): md = md.replace(f"]({nb}", f"]({html}")
-        nav = "".join(f'<li{" class=here" if f == meta["output-file"] else ""}><a href="{f}">{m["title"]}</a></li>'
-                      for _, m, _ in pages for f in [m["output-file"]])
-        args = ["--standalone", "--toc", "--toc-depth=3", f"--template={HERE / 'page.html'}",
-                "-M", f"title={meta['title']}", "-M", f"subtitle={meta.get('description', '')}",
-                "-V", f"nav={nav}", "-V", f"site={get_config().title}"]
-        pypandoc.convert_text(md, "html5", FROM, extra_args=args, outputfile=str(dest / meta["output-file"]))
-    shutil.copy(HERE / "page.css", dest)
+class Links(HTMLParser):
+    "What a page can be entered by, and what it leads to"
+
+    def __init__(self, file: Path):
+        super().__init__()
+        self.ids, self.targets = set(), set()
+        self.feed(file.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        for key, value in attrs:
+            if key == "id": self.ids.add(value)
+            if key in ("href", "src"): self.targets.add(value)
 
 
-def readme_text() -> str:
-    "README.md from index.ipynb, in the form `nbdev_readme` gives it"
-    cache = processed()
-    cfg = get_config()
-    meta, md = page(cache / cfg.readme_nb, lambda *_: "", plain_html=True)
-    if not cfg.doc_host: md = re.sub(r"\[(`[^`]*`)\]\(/?\w+\.html[^)]*\)", r"\1", md)
-    head = f"# {meta['title']}\n\n<!-- WARNING: THIS FILE WAS AUTOGENERATED! DO NOT EDIT! -->\n\n"
-    body = pypandoc.convert_text(md, "gfm", FROM, extra_args=["--wrap=preserve"])
-    return head + body.replace("<!-- WARNING: THIS FILE WAS AUTOGENERATED! DO NOT EDIT! -->\n\n", "", 1)
+def lost_links(dest: Path) -> list[str]:
+    "Links within the site to a file or an anchor that is not there"
+    pages = {f: Links(f) for f in dest.glob("**/*.html")}
+    def lost(page: Path, target: str) -> bool:
+        if re.match(r"\w+:", target): return False
+        address, _, anchor = target.partition("#")
+        file = (page.parent / address).resolve() if address else page
+        return not file.exists() or bool(anchor) and anchor not in pages[file].ids
+    return [f"{p.relative_to(dest)}: {t}" for p, links in pages.items() for t in sorted(links.targets) if lost(p, t)]
+
+
+def readme() -> str:
+    "README.md from the index notebook, with links that hold at the top of the repository"
+    def figure(*_) -> str: raise SystemExit("README.md can only show pictures that are files in nbs/images")
+    page = read_page(CFG.nbs_path / CFG.readme_nb, figure)
+    nbs = CFG.nbs_path.relative_to(CFG.config_path).as_posix()
+    rooms = {re.sub(r"^\d+[a-z]*_", "", p.stem) + ".html": p.name for p in CFG.nbs_path.glob("[0-9]*.ipynb")}
+    body = relinked(page.body, lambda a: f"{nbs}/{rooms.get(a, a)}")
+    head = f"# {page.title}\n\n<!-- Made from {nbs}/{CFG.readme_nb} by tools/docs.py: edit that -->\n\n> {page.lead}\n\n"
+    return head + pypandoc.convert_text(body, "gfm", FROM, extra_args=["--wrap=preserve"])
 
 
 def main() -> int:
@@ -131,18 +215,16 @@ def main() -> int:
     p.add_argument("what", choices=["site", "readme"])
     p.add_argument("--check", action="store_true", help="fail if README.md is stale, and write nothing")
     a = p.parse_args()
-    cfg = get_config()
     if a.what == "site":
-        if shutil.which("quarto"): return subprocess.run(["nbdev_docs"]).returncode
-        site(cfg.doc_path)
-        print(f"wrote {cfg.doc_path}/index.html")
-        return 0
-    fn, text = cfg.config_path / "README.md", readme_text()
-    if a.check:
-        if fn.read_text(encoding="utf-8") == text: return 0
+        lost = site(CFG.doc_path)
+        for link in lost: print(f"leads nowhere: {link}", file=sys.stderr)
+        print(f"wrote {CFG.doc_path.relative_to(CFG.config_path)}/index.html")
+        return bool(lost)
+    file, text = CFG.config_path / "README.md", readme()
+    if not a.check: file.write_text(text, encoding="utf-8")
+    elif file.read_text(encoding="utf-8") != text:
         print("README.md is stale: run `python tools/docs.py readme`", file=sys.stderr)
         return 1
-    fn.write_text(text, encoding="utf-8")
     return 0
 
 

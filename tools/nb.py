@@ -1,17 +1,24 @@
-"""Edit and run the notebooks from a shell.
+"""Edit, run and check the notebooks from a shell.
 
-`open NAME`   write the notebook as .nbtext/NAME.py, in the py:percent format
-`save NAME`   take .nbtext/NAME.py back into the notebook, run it, keep its outputs, clean and export
-`run [NAME]`  run notebooks and keep their outputs
-`check`       fail if a notebook is unclean, an output is stale or the package differs from the notebooks
+`open NAME`     write the notebook as .nbtext/NAME.py, in the py:percent format
+`save NAME`     take .nbtext/NAME.py back into the notebook, run it, keep its outputs, clean and export
+`run [NAME]`    run notebooks and keep their outputs
+`check [NAME]`  fail if a cell raises or a stored output is stale; without a name also if a notebook is unclean or
+                the package differs from the notebooks. Writes nothing, so it can be run with uncommitted work.
 """
 import argparse
 import fcntl
+import os
+import re
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
 
-from execnb.nbio import write_nb
+from execnb.nbio import read_nb, write_nb
 from execnb.shell import CaptureShell
 from fastcore.xtras import working_directory
 from nbdev.clean import clean_nb
@@ -19,13 +26,25 @@ from nbdev.config import get_config
 from nbdev.process import NBProcessor
 
 CFG = get_config()
-NBS = CFG.nbs_path
-TEXT = CFG.config_path / ".nbtext"
+ROOT, NBS, LIB = CFG.config_path, CFG.nbs_path, CFG.lib_path
+TEXT = ROOT / ".nbtext"
 SKIP = set(CFG.tst_flags.split())
 META = '{"jupytext": null, "kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}'
+LIMIT_S = 300  # for one notebook
+PROSE_DOLLAR = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|(?<!\\)\$", re.S)  # or what may hold one that is left alone
 
 
-def jupytext(*args) -> None: subprocess.run(["jupytext", "-q", *map(str, args)], check=True)
+def tool(name: str, *args, cwd: Path = ROOT) -> None:
+    "Run a command of this Python's environment, whether or not that is activated"
+    subprocess.run([Path(sys.executable).with_name(name), *map(str, args)], check=True, cwd=cwd)
+
+
+def escape_dollars(txt: Path) -> None:
+    "Write `\\$` in the prose: JupyterLab reads what stands between two `$` as a formula, and here they are money"
+    def prose(cell): return PROSE_DOLLAR.sub(lambda m: r"\$" if m[0] == "$" else m[0], cell)
+    old = txt.read_text(encoding="utf-8")
+    new = "".join(prose(c) if c.startswith("# %% [markdown]") else c for c in re.split(r"^(?=# %%)", old, flags=re.M))
+    if new != old: txt.write_text(new, encoding="utf-8")
 
 
 def kept(cell) -> bool:
@@ -50,10 +69,10 @@ def executed(path: Path):
     return nb
 
 
-def texts(nb) -> list:
-    "The outputs of a notebook that are the same on every machine"
+def texts(cell) -> list:
+    "The outputs of a cell that are the same on every machine; pictures are not"
     def one(o): return o.get("text") or {k: v for k, v in o.get("data", {}).items() if k.startswith("text")}
-    return [(c.id, [one(o) for o in c.get("outputs", [])]) for c in nb.cells]
+    return [one(o) for o in cell.get("outputs", [])]
 
 
 def export() -> None:
@@ -61,24 +80,59 @@ def export() -> None:
     TEXT.mkdir(exist_ok=True)
     with open(TEXT / "export.lock", "w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
-        subprocess.run(["nbdev_export"], check=True)
+        tool("nbdev_export")
 
 
 def notebooks(names: list[str]) -> list[Path]:
-    if names: return [next(NBS.glob(f"**/{n.removesuffix('.ipynb')}.ipynb")) for n in names]
+    "By name, such as `00_core` or `research/spreads`; without names all"
+    if names: return [NBS / f"{n.removesuffix('.ipynb')}.ipynb" for n in names]
     return sorted(p for p in NBS.glob("**/[!_.]*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 
 
-def check() -> int:
-    from execnb.nbio import read_nb
-    stale = [p.name for p in notebooks([]) if texts(read_nb(p)) != texts(executed(p))]
-    for s in stale: print(f"{s}: stored outputs differ from a fresh run", file=sys.stderr)
-    subprocess.run(["nbdev_clean"], check=True)
-    export()
-    status = ["git", "status", "--porcelain", "--", NBS, CFG.lib_path]
-    diff = subprocess.run(status, capture_output=True, text=True).stdout
-    if diff: print(f"not clean or not exported:\n{diff}", file=sys.stderr)
-    return bool(stale or diff)
+def name_of(path: Path) -> str: return str(path.relative_to(NBS).with_suffix(""))
+
+
+def fresh(path: Path) -> bool:
+    "Run one notebook in this process; say which stored outputs a run does not give"
+    stale = False
+    for old, new in zip(read_nb(path).cells, executed(path).cells, strict=True):
+        if texts(old) == texts(new): continue
+        print(f"the cell that begins `{old.source.strip().splitlines()[0]}` stores\n{texts(old)}\nbut gives\n{texts(new)}")
+        stale = True
+    return not stale
+
+
+def check_one(path: Path) -> bool:
+    "Run one notebook in a process of its own, so that none leans on another and a hung one ends"
+    begun = monotonic()
+    try:
+        done = subprocess.run([sys.executable, __file__, "check", name_of(path)], capture_output=True, text=True, timeout=LIMIT_S)
+        good, said = done.returncode == 0, done.stdout + done.stderr
+    except subprocess.TimeoutExpired:
+        good, said = False, f"did not end within {LIMIT_S} s\n"
+    print(f"{'ok   ' if good else 'STALE'} {name_of(path)} ({monotonic() - begun:.1f} s)", flush=True)
+    if not good: print(said, file=sys.stderr, flush=True)
+    return good
+
+
+def unexported() -> list[str]:
+    "The files that cleaning and exporting would change, found out on a copy"
+    with TemporaryDirectory() as tmp:
+        copy = Path(tmp)
+        shutil.copy(CFG.config_file, copy)
+        for d in (NBS, LIB): shutil.copytree(d, copy / d.relative_to(ROOT))
+        tool("nbdev_clean", cwd=copy)
+        tool("nbdev_export", cwd=copy)
+        made = [p.relative_to(copy) for d in (NBS, LIB) for p in (copy / d.relative_to(ROOT)).glob("**/*.[ip]*")
+                if p.suffix in (".ipynb", ".py")]
+        return sorted(str(f) for f in made if not (ROOT / f).exists() or (ROOT / f).read_bytes() != (copy / f).read_bytes())
+
+
+def check() -> bool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool: good = all(list(pool.map(check_one, notebooks([]))))
+    diff = unexported()
+    if diff: print("cleaning and exporting (`python tools/nb.py run`) would change", *diff, sep="\n  ", file=sys.stderr)
+    return good and not diff
 
 
 def main() -> int:
@@ -86,13 +140,15 @@ def main() -> int:
     p.add_argument("verb", choices=["open", "save", "run", "check"])
     p.add_argument("names", nargs="*")
     a = p.parse_args()
-    if a.verb == "check": return check()
-    TEXT.mkdir(exist_ok=True)
-    for name in a.names or [o.stem for o in notebooks([])]:
-        nb, txt = NBS / f"{name}.ipynb", TEXT / f"{name}.py"
-        if a.verb == "open": jupytext("--to", "py:percent", nb, "-o", txt)
+    if a.verb == "check": return not (all([fresh(n) for n in notebooks(a.names)]) if a.names else check())
+    for nb in notebooks(a.names):
+        txt = TEXT / f"{name_of(nb)}.py"
+        txt.parent.mkdir(parents=True, exist_ok=True)
+        if a.verb == "open": tool("jupytext", "-q", "--to", "py:percent", nb, "-o", txt)
         if a.verb == "save":
-            jupytext("--to", "ipynb", *(["--update"] if nb.exists() else []), "--update-metadata", META, txt, "-o", nb)
+            escape_dollars(txt)
+            update = ["--update"] if nb.exists() else []
+            tool("jupytext", "-q", "--to", "ipynb", *update, "--update-metadata", META, txt, "-o", nb)
         if a.verb != "open": write_nb(executed(nb), nb)
     if a.verb != "open": export()
     return 0

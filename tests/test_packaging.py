@@ -1,0 +1,86 @@
+"What a stranger finds in the repository: commands that are one line, settings that are true, and nothing that should not be there."
+import re
+import shlex
+import subprocess
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+from kalshi_mm.config import Settings, load_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+INI = ConfigParser(delimiters=["="])
+INI.read(ROOT / "settings.ini", encoding="utf-8")
+
+
+def git(*args: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *args], cwd=ROOT, input=text, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def tracked() -> list[Path]:
+    listed = git("ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    if listed.returncode: pytest.skip(f"not a git repository: {listed.stderr.strip()}")
+    return [ROOT / f for f in listed.stdout.split("\0") if (ROOT / f).is_file()]
+
+
+@pytest.mark.parametrize(("heading", "ends"), [("Run it", ".venv/bin/kalshi-mm run"), ("Test it", ".venv/bin/python tools/test.py")])
+def test_a_readme_command_is_one_line_that_does_its_own_set_up(heading: str, ends: str):
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    command = re.findall(r"^``` ?\w*\n(.*?)\n```$", section, flags=re.M | re.S)[0]
+    assert "\n" not in command
+    assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ") and command.endswith(ends)
+
+
+def test_every_requirement_of_the_package_has_a_lower_bound_and_says_it_without_a_path():
+    wanted = shlex.split(INI["DEFAULT"]["requirements"], comments=True)
+    assert wanted
+    assert [r for r in wanted if not re.fullmatch(r"[a-z0-9-]+>=[\d.]+(,<[\d.]+)?", r)] == []
+
+
+def test_the_licence_is_mit_everywhere():
+    assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith("MIT License")
+    assert INI["DEFAULT"]["license"] == "mit"
+
+
+def test_the_example_env_names_every_setting_with_its_default(monkeypatch: pytest.MonkeyPatch):
+    for name in Settings.model_fields: monkeypatch.delenv(name.upper(), raising=False)
+    lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
+    assert [line.split("=")[0] for line in lines if "=" in line and not line.startswith("#")] == [n.upper() for n in Settings.model_fields]
+    assert load_settings(ROOT / ".env.example") == Settings()
+
+
+@pytest.mark.parametrize("name", [
+    "private_key.pem", "keys/demo.key", ".env", "journal.db", "journal.db-wal", "state.sqlite3", "data/bbo.parquet", "trades.csv.gz",
+    "stream.jsonl.gz", ".kalshi_mm/kill", "_docs/index.html", ".venv/bin/python",
+])
+def test_git_ignores_keys_databases_recordings_and_what_tools_make(name: str, tracked: list[Path]):
+    assert git("check-ignore", "-q", name).returncode == 0
+
+
+@pytest.mark.parametrize("name", [".env.example", "kalshi_mm/calibration.json", "nbs/images/session.png"])
+def test_git_takes_what_belongs_to_the_project(name: str, tracked: list[Path]):
+    assert git("check-ignore", "-q", name).returncode == 1
+
+
+SECRETS = {
+    "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\s*\\?n?\s*[A-Za-z0-9+/]{40}"),
+    "a token": re.compile(r"\b(gh[pousr]_\w{30}|sk-[A-Za-z0-9]{30}|AKIA[A-Z0-9]{16}|xox[bp]-\w{20})"),
+    "an address with a password": re.compile(r"://[^/\s:@'\"{}]+:[^/\s@'\"{}]+@"),
+    "a path of somebody's machine": re.compile(r"(?<![\w./])/(home|Users|root|work|tmp|mnt)/\w|[A-Z]:\\\\?Users"),
+}
+
+
+@pytest.mark.parametrize("what", SECRETS)
+def test_no_file_holds(what: str, tracked: list[Path]):
+    found = {}
+    for path in tracked:
+        if path.suffix in (".png", ".svg") or path == Path(__file__): continue
+        if m := SECRETS[what].search(path.read_text(encoding="utf-8")): found[path.name] = m[0]
+    assert found == {}
+
+
+def test_no_large_file_is_in_the_repository(tracked: list[Path]):
+    assert [(p.name, p.stat().st_size) for p in tracked if p.stat().st_size > 1_500_000] == []

@@ -1,0 +1,78 @@
+"""Everything that must hold before a change lands, step by step; ends at the first step that fails.
+
+`python tools/test.py`             all steps
+`python tools/test.py types wheel` only these
+
+It can be run with uncommitted work, and leaves no tracked file changed.
+"""
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+from venv import EnvBuilder
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+LIMIT_S = 900  # for one command
+IMPORT_ALL = """
+import importlib, pkgutil, kalshi_mm
+names = [m.name for m in pkgutil.walk_packages(kalshi_mm.__path__, "kalshi_mm.")]
+for name in names: importlib.import_module(name)
+print(len(names), "modules import from", kalshi_mm.__version__)
+"""
+
+
+def run(*command, cwd: Path = ROOT) -> None:
+    "Run a command with the tools of this environment first on the path; CalledProcessError or TimeoutExpired if it fails"
+    env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "MPLBACKEND": "agg"}
+    subprocess.run([str(c) for c in command], cwd=cwd, env=env, check=True, stdin=subprocess.DEVNULL, timeout=LIMIT_S)
+
+
+def wheel() -> None:
+    "Build the source archive, the wheel from it, and use that in an environment that holds nothing else"
+    with TemporaryDirectory() as tmp:
+        dist, home = Path(tmp) / "dist", Path(tmp) / "venv"
+        run(sys.executable, "-m", "build", "-q", "--outdir", dist, ".")
+        EnvBuilder(with_pip=True).create(home)
+        run(home / "bin/python", "-m", "pip", "install", "-q", next(dist.glob("*.whl")))
+        run(home / "bin/python", "-I", "-c", IMPORT_ALL, cwd=Path(tmp))
+        run(home / "bin/kalshi-mm", "--help", cwd=Path(tmp))
+
+
+STEPS = {  # name: (what it shows, how)
+    "install": ("the installed packages agree", lambda: run(sys.executable, "-m", "pip", "check")),
+    "style": ("ruff finds nothing, in notebooks either", lambda: run("ruff", "check", ".")),
+    "types": ("mypy --strict finds nothing", lambda: run("mypy")),
+    "rooms": ("imports go downwards, pure rooms stay pure", lambda: run("lint-imports", "--no-logo")),
+    # Running each cell and comparing its output is what nbdev_test does and more, so that is not run besides.
+    "notebooks": ("cells run and give what they store; clean; exported", lambda: run(sys.executable, "tools/nb.py", "check")),
+    "tests": ("pytest passes", lambda: run(sys.executable, "-m", "pytest")),
+    "readme": ("README.md is made from nbs/index.ipynb", lambda: run(sys.executable, "tools/docs.py", "readme", "--check")),
+    "site": ("the documentation builds and its links lead somewhere", lambda: run(sys.executable, "tools/docs.py", "site")),
+    "wheel": ("the wheel installs and imports in an empty environment", wheel),
+}
+
+
+def main() -> int:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("steps", nargs="*", metavar="step", help=", ".join(STEPS))
+    chosen = p.parse_args().steps or list(STEPS)
+    unknown = [s for s in chosen if s not in STEPS]
+    if unknown: p.error(f"no such step: {', '.join(unknown)}; there are {', '.join(STEPS)}")
+    begun = monotonic()
+    for n, name in enumerate(chosen, 1):
+        print(f"\n== {n}/{len(chosen)} {name}: {STEPS[name][0]}", flush=True)
+        start = monotonic()
+        try: STEPS[name][1]()
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired, OSError) as e:
+            print(f"\nFAILED at {name}: {e}\nAgain, this step alone: {sys.executable} tools/test.py {name}", file=sys.stderr)
+            return 1
+        print(f"   ok, {monotonic() - start:.1f} s", flush=True)
+    print(f"\nAll {len(chosen)} steps passed in {monotonic() - begun:.0f} s.")
+    return 0
+
+
+if __name__ == "__main__": sys.exit(main())
