@@ -84,6 +84,7 @@ class ApiKeys:
     "The keys that the exchange knows, and whose they are"
 
     def __init__(self) -> None:
+        self.accounts: dict[str, ApiKey] = {}  # the newest key of each account
         self._known: dict[str, tuple[str, PublicKey]] = {}  # key id: account and public key
 
     def make(
@@ -96,7 +97,8 @@ class ApiKeys:
         file = directory / f"{account}.pem"
         public = private_key(kind, file).public_key()
         self._known[key_id(public)] = account, public
-        return ApiKey(key_id(public), file)
+        self.accounts[account] = ApiKey(key_id(public), file)
+        return self.accounts[account]
 
     def caller(
         self,
@@ -168,7 +170,7 @@ class Allowance:
 DEFAULT_COST = 10
 COSTS = {  # (method, path below /trade-api/v2): tokens
     ("DELETE", "/portfolio/events/orders"): 2,
-    ("DELETE", "/portfolio/events/orders/:order_id"): 2,
+    ("DELETE", "/portfolio/events/orders/{order_id}"): 2,
     ("DELETE", "/portfolio/events/orders/batched"): 2,
-    ("GET", "/portfolio/orders/:order_id"): 2,
+    ("GET", "/portfolio/orders/{order_id}"): 2,
 }

@@ -165,11 +165,11 @@ def decode(
 ) -> Frame:  # DecodeError if it can't be read
     "Read a frame"
     try:
-        known: Frame = _ANY.decode(raw)
-        return known
+        frame: Frame = _ANY.decode(raw)
     except ValidationError:
-        if (frame := _UNKNOWN.decode(raw)).type in _KNOWN: raise
-        return frame
+        frame = unknown = _UNKNOWN.decode(raw)
+        if unknown.type in _KNOWN: raise
+    return frame
 
 # %% ../nbs/07a_frames.ipynb #5a630d12
 def book_snapshot(

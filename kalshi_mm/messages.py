@@ -116,7 +116,7 @@ class OrderAmended(_Event, frozen=True):
 
     client_order_id: str
     order_id: str
-    remaining: Count
+    remaining: Count | None  # what rests; None if it did not say
 
 
 class OrderCanceled(_Event, frozen=True):

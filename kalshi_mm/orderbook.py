@@ -142,7 +142,7 @@ class Sequence:
 
     def __init__(
         self,
-        last: int = 0,  # number of the last message seen
+        last: int = 0,  # the highest number seen
     ):
         self.last = self.got = last
         self.expected = last + 1
@@ -152,7 +152,8 @@ class Sequence:
         seq: int,  # number of the message at hand
     ) -> bool:  # False leaves the two numbers in `expected` and `got`
         "Whether this message is the next one"
-        self.expected, self.last, self.got = self.last + 1, seq, seq
+        self.expected, self.got = self.last + 1, seq
+        if seq > self.last: self.last = seq
         return seq == self.expected
 
     def __repr__(self) -> str: return f"expected message {self.expected}, got {self.got}"

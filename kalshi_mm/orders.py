@@ -121,8 +121,8 @@ class Orders:
             if w.amend is not None:
                 w.price, w.count, w.expiration_s, w.reason = w.amend.price, w.amend.count, w.amend.expiration_s, w.amend.reason
                 w.amend = None
-                self._report(w, w.count - e.remaining)
-            if w.state is State.AMENDING: w.state = State.RESTING if e.remaining else State.DONE
+                if e.remaining is not None: self._report(w, w.count - e.remaining)
+            if w.state is State.AMENDING: w.state = State.DONE if e.remaining == 0 else State.RESTING
             self._full(w)
 
     def canceled(self, e: OrderCanceled) -> None:

@@ -136,6 +136,7 @@ class _Amended(Struct):
 
 class _Canceled(Struct):
     order_id: str
+    reduced_by: Decimal
 
 
 def read_placed(body: bytes) -> Placed:
@@ -147,14 +148,19 @@ def read_placed(body: bytes) -> Placed:
 def read_amended(body: bytes, order_id: str) -> Count | None:
     "POST /portfolio/events/orders/{order_id}/amend: what rests now, or None if the amend has not changed it"
     a = decode(body, _Amended)
-    if a.order_id != order_id: raise ValueError(f"the answer is about order {a.order_id}, not {order_id}")
+    _check_same(a.order_id, order_id)
     return None if a.remaining_count is None else count_of(a.remaining_count)
 
 
-def read_canceled(body: bytes, order_id: str) -> None:
-    "DELETE /portfolio/events/orders/{order_id}"
+def read_canceled(body: bytes, order_id: str) -> Count:
+    "DELETE /portfolio/events/orders/{order_id}: what still rested"
     a = decode(body, _Canceled)
-    if a.order_id != order_id: raise ValueError(f"the answer is about order {a.order_id}, not {order_id}")
+    _check_same(a.order_id, order_id)
+    return count_of(a.reduced_by)
+
+
+def _check_same(answered: str, asked: str) -> None:
+    if answered != asked: raise ValueError(f"the answer is about order {answered}, not {asked}")
 
 # %% ../nbs/06d_portfolio.ipynb #31e98f70
 class OrderGroup(Struct, frozen=True):
@@ -195,7 +201,6 @@ def place_body(
     action: Place,
     group_id: str = "",  # the order group it joins; empty for none
     exchange_index: int = AUTO_ROUTE,  # the market's shard
-    subaccount: int | None = None,  # None leaves it to the key
 ) -> dict[str, object]:
     "The body of POST /portfolio/events/orders (FACTS 3.7)"
     body: dict[str, object] = {
@@ -211,9 +216,7 @@ def place_body(
         "cancel_order_on_pause": True,
         "exchange_index": exchange_index,
     }
-    if group_id: body["order_group_id"] = group_id
-    if subaccount is not None: body["subaccount"] = subaccount
-    return body
+    return body | ({"order_group_id": group_id} if group_id else {})
 
 
 def amend_body(

@@ -201,13 +201,13 @@ def price_of(text: str) -> Price:  # Fault 400 invalid_price if it is none
         raise fault(400, "invalid_price") from None
 
 
-def count_of(text: str) -> Count:  # Fault 400 invalid_order if it is none, or not above zero
+def count_of(text: str, least: Count = 1) -> Count:  # Fault 400 invalid_order if it is none, or below `least`
     "Read a request's count of contracts"
     try:
         count = parse_count(text)
     except ValueError:
-        count = 0
-    if count <= 0: raise fault(400, "invalid_order", details="invalid count")
+        count = -1
+    if count < least: raise fault(400, "invalid_order", details="invalid count")
     return count
 
 

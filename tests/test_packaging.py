@@ -1,4 +1,4 @@
-"What a stranger finds in the repository: commands that are one line, settings that are true, and nothing that should not be there."
+"What a stranger finds in the repository: commands of one line, settings that are true, and nothing that should not be there."
 import re
 import shlex
 import subprocess
@@ -26,12 +26,20 @@ def tracked() -> list[Path]:
     return [ROOT / f for f in listed.stdout.split("\0") if (ROOT / f).is_file()]
 
 
-@pytest.mark.parametrize(("heading", "ends"), [("Run it", ".venv/bin/kalshi-mm run"), ("Test it", ".venv/bin/python tools/test.py")])
+@pytest.mark.parametrize(("heading", "ends"), [
+    ("Run it", ".venv/bin/kalshi-mm run"),
+    ("Test it", ".venv/bin/python tools/test.py"),
+])
 def test_a_readme_command_is_one_line_that_does_its_own_set_up(heading: str, ends: str):
     section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     command = re.findall(r"^``` ?\w*\n(.*?)\n```$", section, flags=re.M | re.S)[0]
     assert "\n" not in command
     assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ") and command.endswith(ends)
+
+
+def test_the_links_of_the_readme_lead_to_files():
+    targets = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert targets and [t for t in targets if not (ROOT / t).exists()] == []
 
 
 def test_every_requirement_of_the_package_has_a_lower_bound_and_says_it_without_a_path():
@@ -48,13 +56,14 @@ def test_the_licence_is_mit_everywhere():
 def test_the_example_env_names_every_setting_with_its_default(monkeypatch: pytest.MonkeyPatch):
     for name in Settings.model_fields: monkeypatch.delenv(name.upper(), raising=False)
     lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
-    assert [line.split("=")[0] for line in lines if "=" in line and not line.startswith("#")] == [n.upper() for n in Settings.model_fields]
+    named = [line.split("=")[0] for line in lines if line and not line.startswith("#")]
+    assert named == [n.upper() for n in Settings.model_fields]
     assert load_settings(ROOT / ".env.example") == Settings()
 
 
 @pytest.mark.parametrize("name", [
-    "private_key.pem", "keys/demo.key", ".env", "journal.db", "journal.db-wal", "state.sqlite3", "data/bbo.parquet", "trades.csv.gz",
-    "stream.jsonl.gz", ".kalshi_mm/kill", "_docs/index.html", ".venv/bin/python",
+    "private_key.pem", "keys/demo.key", ".env", "journal.db", "journal.db-wal", "state.sqlite3", ".kalshi_mm/kill",
+    "data/bbo.parquet", "trades.csv.gz", "stream.jsonl.gz", "_docs/index.html", ".venv/bin/python",
 ])
 def test_git_ignores_keys_databases_recordings_and_what_tools_make(name: str, tracked: list[Path]):
     assert git("check-ignore", "-q", name).returncode == 0
@@ -69,7 +78,7 @@ SECRETS = {
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\s*\\?n?\s*[A-Za-z0-9+/]{40}"),
     "a token": re.compile(r"\b(gh[pousr]_\w{30}|sk-[A-Za-z0-9]{30}|AKIA[A-Z0-9]{16}|xox[bp]-\w{20})"),
     "an address with a password": re.compile(r"://[^/\s:@'\"{}]+:[^/\s@'\"{}]+@"),
-    "a path of somebody's machine": re.compile(r"(?<![\w./])/(home|Users|root|work|tmp|mnt)/\w|[A-Z]:\\\\?Users"),
+    "a path of somebody's machine": re.compile(r"(?<![\w./])/(home|Users|root|work|tmp|mnt|opt)/\w|[A-Z]:\\\\?Users"),
 }
 
 

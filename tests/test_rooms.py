@@ -18,7 +18,8 @@ RULES = ConfigParser()
 RULES.read(ROOT / ".importlinter")
 FLOORS = re.findall(r"\w+", RULES["importlinter:contract:floors"]["layers"])[::-1]
 PURE = re.findall(r"kalshi_mm\.(\w+)", RULES["importlinter:contract:pure"]["source_modules"])
-ESTIMATES = {"traffic", "simulated", "recorded", "backtest", "report"}  # pure rooms of probabilities and statistics
+# pure rooms that may use floats: for probabilities, statistics, degrees and JSON numbers; never for prices, counts or money
+FLOATING = {"traffic", "simulated", "recorded", "status", "shapes", "backtest", "report"}
 
 
 def module_of(notebook: Path) -> str:
@@ -31,12 +32,15 @@ def offences(code: str, floats: bool) -> Iterator[str]:
         match node:
             case ast.Call(func=ast.Name(id="open" | "print" | "input" | "exec" | "eval" | "hash" | "__import__" as name)):
                 yield f"calls {name}()"
-            case ast.Attribute(attr="now" | "utcnow" | "today" | "localtime" | "urandom" as name):
-                yield f"reads .{name}"
+            case ast.Attribute(value=ast.Name(id="datetime" | "date") | ast.Attribute(attr="datetime" | "date"),
+                               attr="now" | "utcnow" | "today" as name):
+                yield f"reads the clock with .{name}"
             case ast.Attribute(value=ast.Name(id="random"), attr=name) if name != "Random":
                 yield f"uses the shared random.{name}"
             case ast.ImportFrom(module="random", names=names) if any(n.name != "Random" for n in names):
                 yield "imports more of random than Random"
+            case ast.Attribute(value=ast.Name(id="uuid"), attr="uuid1" | "uuid4") | ast.alias(name="uuid1" | "uuid4"):
+                yield "makes a random id"
             case ast.Call(func=ast.Name(id="Random") | ast.Attribute(attr="Random"), args=[]):
                 yield "makes a Random without a seed"
             case ast.Global() | ast.Nonlocal():
@@ -47,22 +51,48 @@ def offences(code: str, floats: bool) -> Iterator[str]:
                 continue
 
 
+def imported(path: Path) -> set[str]:
+    "What a room imports: other rooms by their own name, other libraries by their first"
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import): found |= {n.name for n in node.names}
+        if isinstance(node, ast.ImportFrom): found.add(node.module or "")
+    return {name.removeprefix("kalshi_mm.").split(".")[0] for name in found}
+
+
 @pytest.mark.parametrize("room", PURE)
 def test_a_pure_room_has_no_clock_no_files_no_chance_and_no_floats(room: str):
-    assert list(offences(ROOMS[room].read_text(encoding="utf-8"), floats=room in ESTIMATES)) == []
+    assert list(offences(ROOMS[room].read_text(encoding="utf-8"), floats=room in FLOATING)) == []
 
 
 @pytest.mark.parametrize("code", [
     "open('x')", "print(1)", "hash('a')", "datetime.now(UTC)", "date.today()", "random.random()", "from random import choice",
-    "random.Random()", "Random()", "global x", "x = 0.5", "x = float(y)", "x = a / b",
+    "random.Random()", "Random()", "global x", "datetime.datetime.utcnow()",
+    "uuid.uuid4()", "from uuid import uuid4", "x = 0.5", "x = float(y)", "x = a / b",
 ])
 def test_the_reading_of_pure_rooms_sees(code: str):
     assert list(offences(code, floats=False))
 
 
-@pytest.mark.parametrize("code", ["Random(7)", "random.Random(seed)", "def f(r: Random) -> int: return r.randrange(6)", "a // b"])
+@pytest.mark.parametrize("code", [
+    "Random(7)", "random.Random(seed)", "def f(r: Random) -> int: return r.randrange(6)", "a // b", "day.now",
+])
 def test_the_reading_of_pure_rooms_lets_pass(code: str):
     assert list(offences(code, floats=False)) == []
+
+
+def test_every_room_that_reaches_out_with_nothing_is_declared_pure():
+    outward = set(re.findall(r"\w+", RULES["importlinter:contract:pure"]["forbidden_modules"]))
+    inward = {room: imported(path) for room, path in ROOMS.items()}
+    impure = {room for room, names in inward.items() if names & outward}
+    while more := {room for room, names in inward.items() if names & impure} - impure: impure |= more
+    assert set(PURE) == ROOMS.keys() - impure
+
+
+def test_the_exchange_knows_nothing_of_the_trader():
+    floor = FLOORS.index
+    trader, exchange = set(FLOORS[floor("strategy"):floor("engine") + 1]), set(FLOORS[floor("priority"):floor("sandbox") + 1])
+    assert {room: seen for room in exchange & ROOMS.keys() if (seen := imported(ROOMS[room]) & trader)} == {}
 
 
 def test_rooms_notebooks_and_floors_are_the_same_in_the_same_order():
@@ -79,8 +109,9 @@ def test_the_architecture_page_has_every_room_and_no_other():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_notebook_is_one_sitting_long(path: Path):
-    assert 15 <= len(read_nb(path).cells) <= 70
-    assert len(ROOMS[module_of(path)].read_text(encoding="utf-8").splitlines()) < 450
+    cells, lines = len(read_nb(path).cells), ROOMS[module_of(path)].read_text(encoding="utf-8").count("\n")
+    assert 10 <= cells <= 70
+    assert lines < 450
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "nbs").glob("**/[!_.]*.ipynb")), ids=lambda p: p.stem)

@@ -9,11 +9,14 @@ stands on the page where it stands in the notebook, each name with the anchor th
 import argparse
 import ast
 import base64
+import os
 import posixpath
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -127,22 +130,28 @@ def relinked(md: str, place: Callable[[str], str | None], folder: str = "") -> s
     return re.sub(r"\]\(([\w./-]+\.(?:ipynb|html|png|svg))(#[^)\s]*)?\)", target, md)
 
 
+def pandoc(text: str, to: str, *args: str) -> str:
+    command = [pypandoc.get_pandoc_path(), "--from", FROM, "--to", to, *args]
+    return subprocess.run(command, input=text, capture_output=True, check=True, encoding="utf-8").stdout
+
+
 def site(dest: Path) -> list[str]:
     "Write every notebook's page under `dest`; returns the links that lead nowhere"
     shutil.rmtree(dest, ignore_errors=True)
     paths = [p for p in CFG.nbs_path.glob("**/[!_.]*.ipynb") if ".ipynb_checkpoints" not in p.parts]
     pages = sorted((read_page(p, figures(dest, p)) for p in paths), key=rank)
     known = {p.name: p.html for p in pages} | {p.html: p.html for p in pages}
-    for page in pages:
+    def write(page: Page) -> None:
         root = "../" * page.html.count("/")
-        folder = posixpath.dirname(page.name)
-        body = relinked(page.body, lambda a, root=root: root + known[a] if a in known else None, folder)
+        whole = f"::: lead\n{page.lead}\n:::\n\n{page.body}"
+        body = relinked(whole, lambda name: root + known[name] if name in known else None, posixpath.dirname(page.name))
         file = dest / page.html
         file.parent.mkdir(parents=True, exist_ok=True)
-        args = ["--standalone", "--toc", "--toc-depth=3", "--mathml", f"--template={HERE / 'page.html'}",
-                "-M", f"title={page.title}", "-M", f"lead={page.lead}",
-                "-V", f"nav={nav(pages, page, root)}", "-V", f"root={root}", "-V", f"site={CFG.title}"]
-        pypandoc.convert_text(body, "html5", FROM, extra_args=args, outputfile=str(file))
+        file.write_text(pandoc(
+            body, "html5", "--standalone", "--toc", "--toc-depth=3", "--mathml", "--columns=9999",
+            f"--template={HERE / 'page.html'}", "-M", f"title={page.title}", "-V", f"site={CFG.title}", "-V", f"root={root}",
+            "-V", f"nav={nav(pages, page, root)}"), encoding="utf-8")
+    with ThreadPoolExecutor(os.cpu_count()) as pool: list(pool.map(write, pages))
     shutil.copy(HERE / "page.css", dest)
     if (CFG.nbs_path / "images").exists(): shutil.copytree(CFG.nbs_path / "images", dest / "images")
     return lost_links(dest)
@@ -207,7 +216,7 @@ def readme() -> str:
     rooms = {re.sub(r"^\d+[a-z]*_", "", p.stem) + ".html": p.name for p in CFG.nbs_path.glob("[0-9]*.ipynb")}
     body = relinked(page.body, lambda a: f"{nbs}/{rooms.get(a, a)}")
     head = f"# {page.title}\n\n<!-- Made from {nbs}/{CFG.readme_nb} by tools/docs.py: edit that -->\n\n> {page.lead}\n\n"
-    return head + pypandoc.convert_text(body, "gfm", FROM, extra_args=["--wrap=preserve"])
+    return head + pandoc(body, "gfm", "--wrap=preserve")
 
 
 def main() -> int:

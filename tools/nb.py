@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from difflib import unified_diff
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -69,10 +70,14 @@ def executed(path: Path):
     return nb
 
 
-def texts(cell) -> list:
-    "The outputs of a cell that are the same on every machine; pictures are not"
-    def one(o): return o.get("text") or {k: v for k, v in o.get("data", {}).items() if k.startswith("text")}
-    return [one(o) for o in cell.get("outputs", [])]
+def texts(cell) -> list[str]:
+    "The outputs of a cell that are the same on every machine, as lines; pictures are not"
+    lines = []
+    for o in cell.get("outputs", []):
+        parts = {"text": o["text"]} if "text" in o else o.get("data", {})
+        for kind, text in sorted(parts.items()):
+            if kind.startswith("text"): lines += [kind, *"".join(text).splitlines()]
+    return lines
 
 
 def export() -> None:
@@ -96,8 +101,9 @@ def fresh(path: Path) -> bool:
     "Run one notebook in this process; say which stored outputs a run does not give"
     stale = False
     for old, new in zip(read_nb(path).cells, executed(path).cells, strict=True):
-        if texts(old) == texts(new): continue
-        print(f"the cell that begins `{old.source.strip().splitlines()[0]}` stores\n{texts(old)}\nbut gives\n{texts(new)}")
+        changes = list(unified_diff(texts(old), texts(new), "stored", "fresh", n=0, lineterm=""))
+        if not changes: continue
+        print(f"In the cell with\n  {old.source.strip()[:300]}", *changes, sep="\n")
         stale = True
     return not stale
 
@@ -110,7 +116,7 @@ def check_one(path: Path) -> bool:
         good, said = done.returncode == 0, done.stdout + done.stderr
     except subprocess.TimeoutExpired:
         good, said = False, f"did not end within {LIMIT_S} s\n"
-    print(f"{'ok   ' if good else 'STALE'} {name_of(path)} ({monotonic() - begun:.1f} s)", flush=True)
+    print(f"{'ok  ' if good else 'FAIL'} {name_of(path)} ({monotonic() - begun:.1f} s)", flush=True)
     if not good: print(said, file=sys.stderr, flush=True)
     return good
 

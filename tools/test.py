@@ -68,7 +68,8 @@ def main() -> int:
         start = monotonic()
         try: STEPS[name][1]()
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired, OSError) as e:
-            print(f"\nFAILED at {name}: {e}\nAgain, this step alone: {sys.executable} tools/test.py {name}", file=sys.stderr)
+            why = f"exit status {e.returncode}" if isinstance(e, subprocess.CalledProcessError) else e
+            print(f"\nFAILED at {name} ({why}). This step alone: python tools/test.py {name}", file=sys.stderr)
             return 1
         print(f"   ok, {monotonic() - start:.1f} s", flush=True)
     print(f"\nAll {len(chosen)} steps passed in {monotonic() - begun:.0f} s.")
