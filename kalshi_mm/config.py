@@ -138,7 +138,8 @@ def load_settings(
     "Settings from the command line, the environment, `.env` and the defaults, in this order"
     wrong = misspelt(os.environ if environ is None else environ)
     if wrong:
-        raise SettingsError("; ".join(f"{k} is not a setting" + (f", did you mean {v}?" if v else "") for k, v in sorted(wrong.items())))
+        said = (f"{name} is not a setting" + (f", did you mean {near}?" if near else "") for name, near in sorted(wrong.items()))
+        raise SettingsError("; ".join(said))
     try:
         return Settings(_env_file=env_file, **{k: v for k, v in overrides.items() if v is not None})  # type: ignore[call-arg]
     except ValidationError as e:

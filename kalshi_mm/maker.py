@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from .core import ONE, Count, Fill, Market, Money, Position, Price, Side, client_id, cost, is_ours
+from .core import ONE, Count, Fill, Market, Money, Position, Price, Side, cents, client_id, contracts, cost, is_ours
 from .fees import FeeSchedule
 from kalshi_mm.messages import (
     AccountRead,
@@ -167,7 +167,7 @@ class MarketMaker:
         if (slot := self.slots.get(e.ticker)) is None: return
         slot.market = structs.replace(slot.market, status="finalized")
         slot.position, slot.mark = slot.position.settled(e.value), e.value
-        slot.quotes = Quotes.none(f"settled at {e.value / 100:g}c")
+        slot.quotes = Quotes.none(f"settled at {cents(e.value)}")
         self._dirty.add(e.ticker)
 
     def _snapshot(self, e: BookSnapshot) -> None:
@@ -295,7 +295,8 @@ class MarketMaker:
             self._off[ticker] = self._off.get(ticker, 0) + 1
             self._read_due_ms = e.ts_ms + self.config.patience_ms
             if self._off[ticker] >= 3:
-                said = f"{ticker}: we count {slot.position.net / 100:g} contracts, the exchange {theirs.get(ticker, 0) / 100:g}"
+                ours, other = contracts(slot.position.net), contracts(theirs.get(ticker, 0))
+                said = f"{ticker}: we count {ours} contracts, the exchange {other}"
                 self._halt("drift", said, e.ts_ms)
         if not self._off: self._clear("drift")
 

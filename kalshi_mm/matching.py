@@ -189,7 +189,7 @@ class _Orders(_Rules):
         owner, book = self._accounts[account], self._open_book(order.ticker)
         if (ticker, side) != (order.ticker, order.side) or client_order_id not in ("", order.client_order_id):
             raise invalid("ticker, side and client order id must be the order's own")
-        if updated_client_order_id in owner.client_ids:
+        if updated_client_order_id != order.client_order_id and updated_client_order_id in owner.client_ids:
             raise Refusal(409, "order_already_exists")
         remaining = count - order.filled
         self._check_numbers(book, price, remaining, expiration_ms or None, now_ms)
@@ -220,6 +220,7 @@ class Exchange(_Orders):
 
     def create_group(self, account: str, limit: Count, now_ms: int) -> str:
         "Make an order group; returns its id"
+        self._check_exchange()
         self._check_limit(limit)
         group = Group(self._ids(), self._accounts[account].name, limit)
         self._groups[group.group_id] = group
@@ -228,20 +229,19 @@ class Exchange(_Orders):
 
     def trigger_group(self, account: str, group_id: str, now_ms: int) -> None:
         "Cancel all orders of a group, and let no new ones in until it is reset"
-        self.advance(now_ms)
-        self._trigger(self.group(account, group_id).group_id, now_ms)
+        self._own_group(account, group_id, now_ms)
+        self._trigger(group_id, now_ms)
 
     def reset_group(self, account: str, group_id: str, now_ms: int) -> None:
         "Let orders in again, and count from zero"
-        group = self.group(account, group_id)
+        group = self._own_group(account, group_id, now_ms)
         group.triggered = False
         group.clear()
         self._tell_group(group, "reset", now_ms)
 
     def set_group_limit(self, account: str, group_id: str, limit: Count, now_ms: int) -> None:
         "Change a group's limit, which triggers it if that much has traded already"
-        self.advance(now_ms)
-        group = self.group(account, group_id)
+        group = self._own_group(account, group_id, now_ms)
         self._check_limit(limit)
         group.limit = limit
         self._tell_group(group, "limit_updated", now_ms, limit)
@@ -249,8 +249,7 @@ class Exchange(_Orders):
 
     def delete_group(self, account: str, group_id: str, now_ms: int) -> None:
         "Cancel all orders of a group, and forget it"
-        self.advance(now_ms)
-        group = self.group(account, group_id)
+        group = self._own_group(account, group_id, now_ms)
         for order in list(group.orders.values()): self._drop(order, "", now_ms)
         del self._groups[group_id]
         self._tell_group(group, "deleted", now_ms)
@@ -271,7 +270,8 @@ class Exchange(_Orders):
         self.advance(now_ms)
         self.exchange_active, self.trading_active = exchange_active, trading_active
         if exchange_active and trading_active: return
-        for order in [o for o in self._orders.values() if o.resting and o.cancel_on_pause]: self._drop(order, "HaltCancel", now_ms)
+        for order in [o for o in self._orders.values() if o.resting and o.cancel_on_pause]:
+            self._drop(order, "HaltCancel", now_ms)
 
     def set_status(self, ticker: str, status: str, now_ms: int, result: str = "") -> None:
         "Change a market's status; to reopen it and to close it cancel what rests in it"
@@ -292,6 +292,11 @@ class Exchange(_Orders):
         for account in self._accounts.values():
             if account.settle(ticker, value, now_ms) and not account.unlimited: self._tell_position(account, ticker, now_ms)
         self.set_status(ticker, "finalized", now_ms, {0: "no", ONE: "yes"}.get(value, "scalar"))
+
+    def _own_group(self, account: str, group_id: str, now_ms: int) -> Group:
+        self.advance(now_ms)
+        self._check_exchange()
+        return self.group(account, group_id)
 
     def _check_limit(self, limit: Count) -> None:
         if not CONTRACT <= limit <= 1_000_000 * CONTRACT:

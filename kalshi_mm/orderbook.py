@@ -152,8 +152,11 @@ class Sequence:
         seq: int,  # number of the message at hand
     ) -> bool:  # False leaves the two numbers in `expected` and `got`
         "Whether this message is the next one"
-        self.expected, self.got = self.last + 1, seq
-        if seq > self.last: self.last = seq
-        return seq == self.expected
+        expected = self.last + 1
+        if seq == expected:
+            self.last = seq
+            return True
+        self.expected, self.got, self.last = expected, seq, max(seq, self.last)
+        return False
 
     def __repr__(self) -> str: return f"expected message {self.expected}, got {self.got}"

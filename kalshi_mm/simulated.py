@@ -136,7 +136,7 @@ class SimulatedDay(Day):
         "Put the makers' quotes around fair value, at the spread that they hold"
         chance, spread = self.forecast.chance(market), self._spreads[market.ticker] // CENT
         centre = 100 * chance + self.calibration.overround * (1 - chance) / (len(self.markets) - 1)  # cents
-        bid = int(centre - spread / 2 + self._rng.random())
+        bid = min(int(centre - spread / 2 + self._rng.random()), 99)
         ask = bid + spread
         self.makers[market.ticker].quote(exchange, bid * CENT if bid > 0 else None, ask * CENT if ask < 100 else None, now_ms)
 

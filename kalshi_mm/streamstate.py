@@ -9,7 +9,7 @@ __all__ = ['BOOKS', 'TRADES', 'LIFECYCLE', 'BY_TICKER', 'CHANNELS', 'TERMINAL', 
 # %% ../nbs/07b_streamstate.ipynb #abcc5b32
 from collections.abc import Iterable
 
-from msgspec import DecodeError, Struct, json
+from msgspec import DecodeError, Struct, ValidationError, json
 
 from .core import Count, Price, parse_count
 from kalshi_mm.frames import (
@@ -32,6 +32,7 @@ from kalshi_mm.frames import (
     book_delta,
     book_snapshot,
     decode,
+    decode_known,
     fill_event,
     order_event,
     settlement_value,
@@ -260,10 +261,14 @@ class StreamState:
         if not self._open: return []
         self.health.last_message_ms = now_ms
         try:
-            frame = decode(raw)
+            try:
+                frame = decode_known(raw)
+            except ValidationError:
+                frame = decode(raw)
             sub = self._subs.by_sid.get(frame.sid)
-            if sub is not None and frame.seq and not sub.count.check(frame.seq): return self._miscounted(frame, sub, now_ms)
-            if sub is not None: sub.last = frame
+            if sub is not None and frame.seq:
+                if not sub.count.check(frame.seq): return self._miscounted(frame, sub, now_ms)
+                sub.last = frame
             return self._told(frame, sub, now_ms)
         except (DecodeError, ValueError) as e:
             self.health.decode_errors += 1

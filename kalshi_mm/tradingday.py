@@ -147,7 +147,7 @@ class TradingDay:
         self.on_told()
 
     def _record(self, h: Happening) -> Update | None:
-        "Keep what must be kept of a happening, and render it if somebody listens"
+        "Keep what must be kept of a happening, and render it; what is frequent only if somebody listens"
         match h:
             case BookChange():
                 self._reels[h.ticker].clock = h.clock
@@ -155,11 +155,11 @@ class TradingDay:
             case TradePrint():
                 self.prints.append(h)
                 self._reels[h.ticker].add(h)
-                return trade(h)
+                return trade(h) if self.sessions else None
             case StatusChange():
                 was, self._status[h.ticker] = self._status.get(h.ticker, ""), h.status
-                now_so = replace(self.exchange.market(h.ticker), status=h.status, result=h.result)
-                return lifecycle(now_so, was, self._terms[h.ticker], h.ts_ms)
+                so = replace(self.exchange.market(h.ticker), status=h.status, result=h.result)
+                return lifecycle(so, was, self._terms[h.ticker], h.ts_ms)
             case AccountFill(): return fill(h, self.shard(h.fill.ticker))
             case OrderChange(): return user_order(h, self.shard(h.order.ticker))
             case PositionChange(): return market_position(h)

@@ -326,7 +326,7 @@ Act: TypeAlias = Callable[[Exchange, int], None]  # what is done, at a protocol 
 
 
 class Day(ABC):
-    "Acts by time, from a start to the close"
+    "Acts by time, from a start to the close; it opens its accounts on one exchange"
 
     def __init__(
         self,
