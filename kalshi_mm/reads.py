@@ -58,12 +58,14 @@ def between(ms: int, low_s: int | None, high_s: int | None) -> bool:
 
 # %% ../nbs/13e_reads.ipynb #5a16db0a
 def exchange_status(c: Call) -> Answer:
+    "GET /exchange/status"
     open_ = {"exchange_active": c.day.exchange.exchange_active, "trading_active": c.day.exchange.trading_active,
              "intra_exchange_transfers_active": True}
     return 200, {**open_, "exchange_index_statuses": [{"exchange_index": 0, "description": "kalshi_mm sandbox", **open_}]}
 
 
 def exchange_schedule(c: Call) -> Answer:
+    "GET /exchange/schedule"
     days = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
     week: Json = {d: [{"open_time": "00:00", "close_time": "00:00"}] for d in days}
     era: Json = {"start_time": "2021-01-01T00:00:00Z", "end_time": "2099-01-01T00:00:00Z"}
@@ -71,6 +73,7 @@ def exchange_schedule(c: Call) -> Answer:
 
 
 def user_data_timestamp(c: Call) -> Answer:
+    "GET /exchange/user_data_timestamp"
     return 200, {"as_of_time": rfc3339(c.now)}
 
 # %% ../nbs/13e_reads.ipynb #8bf0149a
@@ -90,26 +93,31 @@ def filtered_by_status(markets: Iterable[Market], status: str) -> list[Market]:
 
 
 def by_series(c: Call) -> dict[str, list[Market]]:
+    "The markets of each series"
     groups: dict[str, list[Market]] = defaultdict(list)
     for m in c.markets.values(): groups[m.series_ticker].append(m)
     return groups
 
 
 def series_list(c: Call) -> Answer:
+    "GET /series"
     every = [series_json(ms[0]) for ms in by_series(c).values()]
     return 200, {"series": [s for s in every if c.query.text("category") in ("", s["category"])]}
 
 
 def series(c: Call) -> Answer:
+    "GET /series/{series_ticker}"
     if (markets := by_series(c).get(c.args["series_ticker"])) is None: raise fault(404, "not_found")
     return 200, {"series": series_json(markets[0])}
 
 
 def series_fee_changes(c: Call) -> Answer:
+    "GET /series/fee_changes"
     return 200, {"series_fee_change_arr": []}
 
 
 def events(c: Call) -> Answer:
+    "GET /events"
     groups: dict[str, list[Market]] = defaultdict(list)
     for m in filtered_by_status(c.markets.values(), c.query.text("status")): groups[m.event_ticker].append(m)
     series, wanted, since = c.query.text("series_ticker"), c.query.words("tickers"), c.query.number("min_close_ts")
@@ -126,6 +134,7 @@ def events(c: Call) -> Answer:
 
 
 def event(c: Call) -> Answer:
+    "GET /events/{event_ticker}"
     markets = [m for m in c.markets.values() if m.event_ticker == c.args["event_ticker"]]
     if not markets: raise fault(404, "not_found")
     about, each = event_json(markets), [] if c.query.flag("exclude_markets") else [shown(c, m) for m in markets]
@@ -134,6 +143,7 @@ def event(c: Call) -> Answer:
 
 
 def markets(c: Call) -> Answer:
+    "GET /markets"
     q = c.query
     tickers, event, series = q.words("tickers"), q.text("event_ticker"), q.text("series_ticker")
     bounds = {n: (q.number(f"min_{n}_ts"), q.number(f"max_{n}_ts")) for n in ("created", "updated", "close", "settled")}
@@ -150,25 +160,30 @@ def markets(c: Call) -> Answer:
 
 
 def market(c: Call) -> Answer:
+    "GET /markets/{ticker}"
     if (m := c.markets.get(c.args["ticker"])) is None: raise fault(404, "not_found")
     return 200, {"market": shown(c, m)}
 
 # %% ../nbs/13e_reads.ipynb #ab1e1477
 def book_of(c: Call, ticker: str, depth: int = 0) -> Json:
+    "A market's book, an empty one if there is no such market"
     return book_json(*(c.day.exchange.levels(ticker) if ticker in c.markets else ([], [])), depth)
 
 
 def orderbook(c: Call) -> Answer:
+    "GET /markets/{ticker}/orderbook"
     return 200, {"orderbook_fp": book_of(c, c.args["ticker"], max(0, c.query.number("depth") or 0))}
 
 
 def orderbooks(c: Call) -> Answer:
+    "GET /markets/orderbooks"
     tickers = c.query.words("tickers")
     if not 1 <= len(tickers) <= 100: raise fault(400, "invalid_parameters", details="tickers: from 1 to 100 are needed")
     return 200, {"orderbooks": [{"ticker": t, "orderbook_fp": book_of(c, t)} for t in tickers]}
 
 
 def trades(c: Call) -> Answer:
+    "GET /markets/trades"
     q = c.query
     ticker, low, high = q.text("ticker"), q.number("min_ts"), q.number("max_ts")
 
@@ -180,18 +195,21 @@ def trades(c: Call) -> Answer:
 
 # %% ../nbs/13e_reads.ipynb #fd49de52
 def account_limits(c: Call) -> Answer:
+    "GET /account/limits"
     b = c.allowance.buckets
     return 200, {"usage_tier": c.allowance.tier, "grants": [],
                  **{k: {"refill_rate": b[k].refill, "bucket_capacity": b[k].capacity} for k in ("read", "write")}}
 
 
 def endpoint_costs(c: Call) -> Answer:
+    "GET /account/endpoint_costs"
     costs = [(m, BASE + re.sub(r"{(\w+)}", r":\1", path), n) for (m, path), n in COSTS.items()]
     each = [{"method": m, "path": p, "cost": n} for m, p, n in costs]
     return 200, {"default_cost": DEFAULT_COST, "endpoint_costs": each}
 
 # %% ../nbs/13e_reads.ipynb #085e2e5c
 def balance(c: Call) -> Answer:
+    "GET /portfolio/balance"
     ledger, last = c.ledger, c.day.last
     value = sum(cost(last(t) if p.net > 0 else ONE - last(t), abs(p.net)) for t, p in ledger.positions.items())
     return 200, {"balance": cents_of(ledger.cash), "balance_dollars": dollars_str(ledger.cash),
@@ -200,6 +218,7 @@ def balance(c: Call) -> Answer:
 
 
 def positions(c: Call) -> Answer:
+    "GET /portfolio/positions"
     q, ledger = c.query, c.ledger
     ticker, event, counted = q.text("ticker"), q.text("event_ticker"), q.words("count_filter")
     state = one_of("settlement_status", q.text("settlement_status") or "unsettled", ("unsettled", "settled", "all"))
@@ -223,6 +242,7 @@ def positions(c: Call) -> Answer:
 
 
 def fills(c: Call) -> Answer:
+    "GET /portfolio/fills"
     q = c.query
     tickers, order, low, high = q.words("ticker"), q.text("order_id"), q.number("min_ts"), q.number("max_ts")
 
@@ -234,6 +254,7 @@ def fills(c: Call) -> Answer:
 
 
 def settlements(c: Call) -> Answer:
+    "GET /portfolio/settlements"
     q, facts = c.query, {m.ticker: m for m in c.markets.values()}
     ticker, event, low, high = q.text("ticker"), q.text("event_ticker"), q.number("min_ts"), q.number("max_ts")
 
@@ -253,6 +274,7 @@ def order_of(c: Call) -> LiveOrder:
 
 
 def orders(c: Call) -> Answer:
+    "GET /portfolio/orders"
     q, facts = c.query, {m.ticker: m for m in c.markets.values()}
     status, ticker, events = q.text("status"), q.text("ticker"), q.words("event_ticker")
     if status and status not in set(OrderStatus): raise fault(400, "bad_request", details="invalid status filter")
@@ -267,6 +289,7 @@ def orders(c: Call) -> Answer:
 
 
 def order(c: Call) -> Answer:
+    "GET /portfolio/orders/{order_id}"
     o = order_of(c)
     return 200, {"order": order_json(o, c.day.shard(o.ticker))}
 
@@ -277,10 +300,12 @@ def ahead(c: Call, o: LiveOrder) -> str:
 
 
 def queue_position(c: Call) -> Answer:
+    "GET /portfolio/orders/{order_id}/queue_position"
     return 200, {"queue_position_fp": ahead(c, order_of(c))}
 
 
 def queue_positions(c: Call) -> Answer:
+    "GET /portfolio/orders/queue_positions"
     tickers, event, facts = c.query.words("market_tickers"), c.query.text("event_ticker"), c.markets
     resting = c.day.exchange.orders(c.account, status=OrderStatus.RESTING)
     return 200, {"queue_positions": [
@@ -288,12 +313,14 @@ def queue_positions(c: Call) -> Answer:
         if (not tickers or o.ticker in tickers) and event in ("", facts[o.ticker].event_ticker)]}
 
 def groups(c: Call) -> Answer:
+    "GET /portfolio/order_groups"
     return 200, {"order_groups": [
         {"id": g.group_id, "contracts_limit_fp": count_str(g.limit), "is_auto_cancel_enabled": True, "exchange_index": 0}
         for g in c.day.exchange.groups(c.account)]}
 
 
 def group(c: Call) -> Answer:
+    "GET /portfolio/order_groups/{order_group_id}"
     g = c.day.exchange.group(c.account, c.args["order_group_id"])
     return 200, {"is_auto_cancel_enabled": True, "contracts_limit_fp": count_str(g.limit), "orders": list(g.orders),
                  "exchange_index": 0}

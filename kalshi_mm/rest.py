@@ -63,6 +63,7 @@ def place(c: Call, r: CreateOrderV2Request) -> Json:
 
 
 def named(o: LiveOrder) -> Json:
+    "The ids of an order"
     said: Json = {"order_id": o.order_id}
     return said | ({"client_order_id": o.client_order_id} if o.client_order_id else {})
 
@@ -73,21 +74,26 @@ def cancelled(c: Call, order_id: str) -> Json:
     return named(c.day.exchange.order(order_id)) | {"reduced_by": count_str(reduced), "ts_ms": c.now}
 
 
-def create_order(c: Call) -> Answer: return 201, place(c, decode(c.body, CreateOrderV2Request))
+def create_order(c: Call) -> Answer:
+    "POST /portfolio/events/orders"
+    return 201, place(c, decode(c.body, CreateOrderV2Request))
 
 
 def cancel_order(c: Call) -> Answer:
+    "DELETE /portfolio/events/orders/{order_id}"
     primary(c.query.number("subaccount"))
     return 200, cancelled(c, c.args["order_id"])
 
 
 def cancel_all_orders(c: Call) -> Answer:
+    "DELETE /portfolio/events/orders"
     primary(c.query.number("subaccount"))
     c.day.exchange.cancel_all(c.account, c.now)
     return 204, None
 
 
 def amend_order(c: Call) -> Answer:
+    "POST /portfolio/events/orders/{order_id}/amend"
     r = decode(c.body, AmendOrderV2Request)
     on_shard(c, r.ticker, r.exchange_index)
     before = order_of(c)
@@ -103,6 +109,7 @@ def amend_order(c: Call) -> Answer:
 
 
 def decrease_order(c: Call) -> Answer:
+    "POST /portfolio/events/orders/{order_id}/decrease"
     r = decode(c.body, DecreaseOrderV2Request)
     by, to = (None if text is None else count_of(text, least=0) for text in (r.reduce_by, r.reduce_to))
     o = c.day.exchange.decrease(c.account, order_of(c).order_id, c.now, reduce_by=by, reduce_to=to)
@@ -119,6 +126,7 @@ def _each(act: Callable[[], Json], failed: Json) -> Json:
 
 
 def batch_create_orders(c: Call) -> Answer:
+    "POST /portfolio/events/orders/batched"
     orders = decode(c.body, BatchCreateOrdersV2Request).orders
     c.allowance.spend("write", DEFAULT_COST * len(orders), c.now)
     blank: Json = dict.fromkeys(("fill_count", "remaining_count", "average_fill_price", "average_fee_paid", "ts_ms"))
@@ -127,13 +135,16 @@ def batch_create_orders(c: Call) -> Answer:
 
 
 def batch_cancel_orders(c: Call) -> Answer:
+    "DELETE /portfolio/events/orders/batched"
     orders = decode(c.body, BatchCancelOrdersV2Request).orders
     c.allowance.spend("write", COSTS["DELETE", "/portfolio/events/orders/batched"] * len(orders), c.now)
     blank: Json = {"reduced_by": "0.00", "ts_ms": None}
     return 200, {"orders": [_each(partial(cancelled, c, r.order_id), blank | {"order_id": r.order_id}) for r in orders]}
 
 
-def deprecated(c: Call) -> Answer: raise fault(410, "deprecated_v1_order_endpoint")
+def deprecated(c: Call) -> Answer:
+    "What order writes of version 1 are answered"
+    raise fault(410, "deprecated_v1_order_endpoint")
 
 # %% ../nbs/13f_rest.ipynb #1d3bc23d
 def limit_of(r: OrderGroupRequest) -> Count:
@@ -145,6 +156,7 @@ def limit_of(r: OrderGroupRequest) -> Count:
 
 
 def create_group(c: Call) -> Answer:
+    "POST /portfolio/order_groups/create"
     r = decode(c.body, OrderGroupRequest)
     primary(r.subaccount)
     group_id = c.day.exchange.create_group(c.account, limit_of(r), c.now)
@@ -152,21 +164,25 @@ def create_group(c: Call) -> Answer:
 
 
 def reset_group(c: Call) -> Answer:
+    "PUT /portfolio/order_groups/{order_group_id}/reset"
     c.day.exchange.reset_group(c.account, c.args["order_group_id"], c.now)
     return 200, {}
 
 
 def trigger_group(c: Call) -> Answer:
+    "PUT /portfolio/order_groups/{order_group_id}/trigger"
     c.day.exchange.trigger_group(c.account, c.args["order_group_id"], c.now)
     return 200, {}
 
 
 def set_group_limit(c: Call) -> Answer:
+    "PUT /portfolio/order_groups/{order_group_id}/limit"
     c.day.exchange.set_group_limit(c.account, c.args["order_group_id"], limit_of(decode(c.body, OrderGroupRequest)), c.now)
     return 200, {}
 
 
 def delete_group(c: Call) -> Answer:
+    "DELETE /portfolio/order_groups/{order_group_id}"
     c.day.exchange.delete_group(c.account, c.args["order_group_id"], c.now)
     return 200, {}
 

@@ -284,11 +284,11 @@ class StreamState:
         return events + self._told(frame, sub, now_ms)
 
     def _told(self, frame: Frame, sub: Subscription | None, now_ms: int) -> list[Event]:
-        msg, health = frame.msg, self.health
-        if sent_ms := frame.sending_ts_ms or getattr(msg, "ts_ms", 0):
+        msg, health, is_delta = frame.msg, self.health, type(frame) is DeltaFrame  # nearly all frames are
+        if sent_ms := frame.sending_ts_ms or (msg.ts_ms if is_delta else 0):
             health.age_ms = age = now_ms - sent_ms
             if age > health.max_age_ms: health.max_age_ms = age
-        if type(frame) is DeltaFrame:  # nearly all frames are
+        if is_delta:
             if sub is None or msg.market_ticker not in self.live: return []
             return [book_delta(msg, sub.yes_prices, sent_ms, now_ms)]
         match frame:
@@ -331,6 +331,7 @@ class StreamState:
     def _acknowledged(self, channel: str, sid: int, now_ms: int) -> list[Event]:
         if not self._subs.acknowledged(channel, sid, now_ms): return []
         if channel in BY_TICKER: self._subs.follow(channel, self.tickers, now_ms)  # what has changed since it was asked for
+        if channel == LIFECYCLE and self._connects + self._strikes > 1: self.changed.update(self.tickers)  # news came unheard
         if self.health.connected or not all(s.sid for s in self._subs.by_channel.values()): return []
         self.health.connected = True
         return [Connection(now_ms, True)]
@@ -346,6 +347,7 @@ class StreamState:
         self.health.gaps += 1
         reason = f"{sub.channel}: {sub.count}"
         self.warnings.append(reason)
+        if sub.channel == LIFECYCLE: self.changed.update(self.tickers)
         if sub.channel != BOOKS: return []
         self._subs.ask_snapshots(sub, sub.tickers, now_ms)
         return self._stale(sub.tickers, reason, now_ms)

@@ -35,6 +35,8 @@ from kalshi_mm.sandbox import Sandbox, wall_ms
 from kalshi_mm.traffic import MarketClock, Traffic
 
 DATA = Path(os.environ.get("KALSHI_MM_DATA", Path(__file__).parents[2] / "shared" / "data"))
+SPECS = DATA.parent / "kalshi"
+needs_specs = pytest.mark.skipif(not SPECS.exists(), reason="no specifications (KALSHI_MM_DATA names the folder beside kalshi/)")
 BASE = "/trade-api/v2"
 STREAM = "/trade-api/ws/v2"
 
@@ -55,9 +57,8 @@ class Judge:
     "Validates by one of Kalshi's specification files"
 
     def __init__(self, name: str):
-        path = DATA.parent / "kalshi" / name
-        if not path.exists(): pytest.skip(f"no specification {name} (KALSHI_MM_DATA names the folder beside kalshi/)")
-        self.document = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        text = (SPECS / name).read_text(encoding="utf-8")
+        self.document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         whole = {"components": {"schemas": closed(self.document["components"]["schemas"])}}
         self.registry = Registry().with_resource("spec", Resource(whole, DRAFT202012))
 
@@ -86,6 +87,7 @@ class RestJudge(Judge):
     def answer(self, method: str, path: str, status: int, body: Any) -> None:
         "Check an answer: a success by its schema, a refusal by the three shapes that Kalshi's errors have"
         op = next((o for m, pattern, _, o in self.operations if m == method and pattern.fullmatch(path.removeprefix(BASE))), None)
+        assert status < 500, f"{method} {path} was answered {status}"
         if status >= 400:
             said = body.get("error", body)
             assert {"code", "message"} <= said.keys() or "msg" in said, body

@@ -25,7 +25,20 @@ from kalshi_mm.streams import Session
 from kalshi_mm.tradingday import TradingDay
 from kalshi_mm.traffic import Calibration, MarketClock
 
-from .sandbox_kit import BASE, DATA, MARKETS, PAYLOADS, STREAM, Client, Nobody, Stream, rest_judge, running, stream_judge
+from .sandbox_kit import (
+    BASE,
+    DATA,
+    MARKETS,
+    PAYLOADS,
+    STREAM,
+    Client,
+    Nobody,
+    Stream,
+    needs_specs,
+    rest_judge,
+    running,
+    stream_judge,
+)
 
 X, Y = (m.ticker for m in MARKETS)
 CALIBRATION = Calibration.of(json.loads((files("kalshi_mm") / "calibration.json").read_text()))
@@ -108,6 +121,7 @@ async def look(me: Client, read: tuple[str, dict[str, Any]], ticker: str, order:
     await me.ask("GET", path.format(**names), **{k: str(v).format(**names) for k, v in query.items()})
 
 
+@needs_specs
 @pytest.mark.parametrize("seed", [1, 2])
 def test_every_answer_and_every_frame_of_a_random_session_fits_the_specification(tmp_path: Path, seed: int):
     traffic = SimulatedDay(CALIBRATION, date(2026, 11, 24), seed)
@@ -170,6 +184,7 @@ class Short(Nobody):
         exchange.place(NewOrder(account="maker", ticker=X, side=Side.ASK, price=40 * CENT, count=10 * CONTRACT), now_ms)
 
 
+@needs_specs
 def test_a_market_opens_trades_closes_and_pays_and_the_stream_says_what_kalshi_says(tmp_path: Path):
     async def story() -> None:
         clock = MarketClock(wall_ms(), 0, speed=7200)  # an hour in half a second
@@ -370,7 +385,7 @@ def test_a_client_that_does_not_read_loses_its_subscription_and_disturbs_nobody(
 @pytest.mark.parametrize("kind", ["rsa", "ed25519"])
 def test_signatures_are_checked_as_the_demo_exchange_does(tmp_path: Path, kind: str):
     async def story() -> None:
-        async with running(tmp_path, kind=kind, judge=rest_judge()) as (_, members):
+        async with running(tmp_path, kind=kind) as (_, members):
             ann, path = members["ann"], f"{BASE}/portfolio/balance"
             now = wall_ms()
             good = ann.headers("GET", path)

@@ -2,7 +2,7 @@
 
 `open NAME`     write the notebook as .nbtext/NAME.py, in the py:percent format
 `save NAME`     take .nbtext/NAME.py back into the notebook, run it, keep its outputs, clean and export
-`run [NAME]`    run notebooks and keep their outputs
+`run [NAME]`    run notebooks and keep their outputs; with `--live` also the cells that need recordings or time
 `check [NAME]`  fail if a cell raises or a stored output is stale; without a name also if a notebook is unclean or
                 the package differs from the notebooks. Writes nothing, so it can be run with uncommitted work.
 """
@@ -145,7 +145,9 @@ def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("verb", choices=["open", "save", "run", "check"])
     p.add_argument("names", nargs="*")
+    p.add_argument("--live", action="store_true", help="with run or save: run the cells marked live too")
     a = p.parse_args()
+    if a.live: SKIP.discard("live")
     if a.verb == "check": return not (all([fresh(n) for n in notebooks(a.names)]) if a.names else check())
     for nb in notebooks(a.names):
         txt = TEXT / f"{name_of(nb)}.py"
