@@ -122,7 +122,8 @@ def run(
     confirm_live: Annotated[bool, typer.Option("--confirm-live", help="Real money: needed with --env prod.")] = False,
     json: Json = False,
 ) -> None:
-    """Make markets until Ctrl-C: quote, show, and at the end cancel, verify and summarise. Example: `kalshi-mm run --for 60s`
+    """Make markets until Ctrl-C: quote, show, and at the end cancel, verify and summarise.
+    Example: `kalshi-mm run --for 60s`
     """
     settings = _settings(kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws, target_series=series, control_port=control_port)
     if settings.kalshi_env is Env.PROD and not confirm_live:
@@ -149,7 +150,8 @@ def exchange(
     attached: Annotated[bool, typer.Option("--attached", hidden=True)] = False,
     json: Json = False,
 ) -> None:
-    """The sandbox: an exchange on this machine that speaks Kalshi's protocol, until Ctrl-C. Example: `kalshi-mm exchange --port 0 --seed 7 --speed 60 --json`
+    """The sandbox: an exchange on this machine that speaks Kalshi's protocol, until Ctrl-C.
+    Example: `kalshi-mm exchange --port 0 --seed 7 --speed 60 --json`
     """
     def announce(where: Announcement) -> None:
         if json: print(msgspec.json.encode(where).decode(), flush=True)
@@ -187,7 +189,8 @@ async def until_told(work: Coroutine[Any, Any, None], attached: bool) -> None:
 # %% ../nbs/19_cli.ipynb #2258a2ea
 @app.command()
 def check(env: EnvOption = None, rest: Rest = None, ws: Ws = None, series: Series = None) -> None:
-    """Is everything in order to trade? Reads only; status 1 if something isn't. Example: `kalshi-mm check --env demo`
+    """Is everything in order to trade? Reads only; status 1 if something isn't.
+    Example: `kalshi-mm check --env demo`
     """
     settings = _settings(kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws, target_series=series)
 
@@ -256,7 +259,8 @@ def stop(
     control_port: ControlPort = None,
     exit_: Annotated[bool, typer.Option("--exit", help="End the process too, with its summary.")] = False,
 ) -> None:
-    """Stop quoting and cancel what rests; the session goes on watching, unless --exit. Example: `kalshi-mm stop --exit`
+    """Stop quoting and cancel what rests; the session goes on watching, unless --exit.
+    Example: `kalshi-mm stop --exit`
     """
     def talk(engine: ControlClient) -> str:
         engine.post("/api/strategy/end" if exit_ else "/api/strategy/stop")
@@ -276,7 +280,8 @@ def _until(look: Callable[[], int], good: Callable[[int], bool], patience_s: flo
 # %% ../nbs/19_cli.ipynb #b1f8f0e3
 @app.command()
 def kill(env: EnvOption = None, rest: Rest = None, ws: Ws = None, control_port: ControlPort = None) -> None:
-    """Cancel everything now and quote no more, through the engine or, if it doesn't answer, straight at the exchange. Example: `kalshi-mm kill`
+    """Cancel everything now and quote no more, through the engine or, if it doesn't answer, straight at the exchange.
+    Example: `kalshi-mm kill`
     """
     settings = _settings(kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws)
 
@@ -312,7 +317,8 @@ def _where(settings: Settings) -> tuple[Settings, Venue]:
 
 @app.command()
 def rearm(env: EnvOption = None, control_port: ControlPort = None) -> None:
-    """Release a kill, of a running session or of the next one. Quoting starts only with `start` or `run`. Example: `kalshi-mm rearm`
+    """Release a kill, of a running session or of the next one. Quoting starts only with `start` or `run`.
+    Example: `kalshi-mm rearm`
     """
     settings = _settings(kalshi_env=env)
 

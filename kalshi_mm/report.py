@@ -83,8 +83,8 @@ def live_table(s: EngineStatus) -> Group:
             m.title, _pair(m.bid.others, m.ask.others), _pair(m.bid.ours, m.ask.ours), _net(m.net),
             dollars(parse_money(m.pnl)), str(m.fills), _why(m.bid, m.ask),
         )  # fmt: skip
-    notes = [Text(n, style="dim", overflow="ellipsis", no_wrap=True) for n in s.notes[-3:]]
-    return Group(Text(headline(s), style=_STYLE.get(s.maker.state, "")), table, *notes)
+    notes = [Text(n, style="dim", overflow="ellipsis", no_wrap=True) for n in s.notes[-5:]]
+    return Group(Text(headline(s), style=_STYLE.get(s.maker.state, "")), table, *notes, Text(f"at {s.rest}", style="dim"))
 
 # %% ../nbs/16_report.ipynb #06bc47d1
 def summary(outcome: Outcome) -> Group:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import secrets
 import signal
+import threading
 from pathlib import Path
 
 import msgspec
@@ -82,14 +83,17 @@ async def show(
 ) -> None:
     "Show a running engine until cancelled"
     if console.is_terminal and not as_json:
-        with Live(console=console, auto_refresh=False, screen=False) as live:
+        with Live(console=console, auto_refresh=False, screen=True) as live:
             while True:
                 live.update(live_table(engine.status()), refresh=True)
                 await asyncio.sleep(0.25)
+    printing = threading.Thread()
     while True:
         now = engine.status()
         line = msgspec.json.encode({"status": now}).decode() if as_json else f"{_clock(now)} {headline(now)}"
-        print(line, flush=True)
+        if not printing.is_alive():
+            printing = threading.Thread(target=print, args=(line,), kwargs={"flush": True}, daemon=True)
+            printing.start()
         await asyncio.sleep(every_s)
 
 

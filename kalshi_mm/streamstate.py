@@ -259,7 +259,8 @@ class StreamState:
     ) -> list[Event]:
         "What a frame means"
         if not self._open: return []
-        self.health.last_message_ms = now_ms
+        health = self.health
+        health.last_message_ms = now_ms
         try:
             try:
                 frame = decode_known(raw)
@@ -269,7 +270,13 @@ class StreamState:
             if sub is not None and frame.seq:
                 if not sub.count.check(frame.seq): return self._miscounted(frame, sub, now_ms)
                 sub.last = frame
-            return self._told(frame, sub, now_ms)
+            is_delta = type(frame) is DeltaFrame  # nearly all are
+            if sent_ms := frame.sending_ts_ms or (frame.msg.ts_ms if is_delta else 0):
+                health.age_ms = age = now_ms - sent_ms
+                if age > health.max_age_ms: health.max_age_ms = age
+            if not is_delta: return self._told(frame, sub, now_ms)
+            if sub is None or frame.msg.market_ticker not in self.live: return []
+            return [book_delta(frame.msg, sub.yes_prices, sent_ms, now_ms)]
         except (DecodeError, ValueError) as e:
             self.health.decode_errors += 1
             return self._give_up(f"a frame that can't be read: {e}", now_ms)
@@ -283,14 +290,8 @@ class StreamState:
         sub.last = frame
         return events + self._told(frame, sub, now_ms)
 
-    def _told(self, frame: Frame, sub: Subscription | None, now_ms: int) -> list[Event]:
-        msg, health, is_delta = frame.msg, self.health, type(frame) is DeltaFrame  # nearly all frames are
-        if sent_ms := frame.sending_ts_ms or (msg.ts_ms if is_delta else 0):
-            health.age_ms = age = now_ms - sent_ms
-            if age > health.max_age_ms: health.max_age_ms = age
-        if is_delta:
-            if sub is None or msg.market_ticker not in self.live: return []
-            return [book_delta(msg, sub.yes_prices, sent_ms, now_ms)]
+    def _told(self, frame: Frame, sub: Subscription | None, now_ms: int) -> list[Event]:  # all but changes of books
+        msg, health = frame.msg, self.health
         match frame:
             case SnapshotFrame():
                 if sub is None or msg.market_ticker not in self.tickers: return []

@@ -77,7 +77,7 @@ async def find_venue(
 ) -> Venue:
     "Where these settings trade; VenueError if that can't be told"
     s = settings
-    if bool(s.kalshi_rest_url) != bool(s.kalshi_ws_url): raise VenueError("--rest and --ws belong together: give both or neither")
+    if bool(s.kalshi_rest_url) != bool(s.kalshi_ws_url): raise VenueError("--rest and --ws belong together: give both")
     if s.urls is None: return await started(directory, extra)
     if extra: raise VenueError(f"{' '.join(extra)}: that is for a sandbox which is started, and this exchange runs already")
     if not s.kalshi_api_key_id:

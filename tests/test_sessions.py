@@ -163,7 +163,7 @@ def test_bad_input_ends_in_a_sentence(exchange, tmp_path: Path):
             (["run", *at], key | {"KALSHI_PRIVATE_KEY_FILE": "missing.pem"}, "there is no key file missing.pem"),
             (["run", *at], key | {"KALSHI_API_KEY_ID": "not-a-key"}, "authentication_error"),
             (["run", *at[:-1], port], key, f"port {port} on 127.0.0.1 can't be used"),
-            (["run", "--rest", "http://127.0.0.1:1/trade-api/v2", "--ws", "ws://127.0.0.1:1", "--control-port", "0"], key, "refused"),
+            (["run", "--rest", "http://127.0.0.1:1/v2", "--ws", "ws://127.0.0.1:1", "--control-port", "0"], key, "refused"),
             (["run"], {"MAX_DAILY_LOS": "10"}, "did you mean MAX_DAILY_LOSS"),
             (["run"], {"MIN_SPREAD": "wide"}, "MIN_SPREAD=wide"),
             (["run", "--for", "soon"], {}, "no length of time"),
