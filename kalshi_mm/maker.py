@@ -82,6 +82,7 @@ class Slot:
     traded: Count = 0
     captured: Money = 0  # what fills earned against the middle at the time
     worst: Count = 0  # largest position of the session, long or short
+    filled_ms: int = 0  # UTC, when we last learned of a fill
     quoting_ms: int = 0  # time with at least one order resting
 
     def take(self, fill: Fill) -> None:
@@ -103,6 +104,9 @@ class Slot:
         return self.position.pnl(self.value)
 
 # %% ../nbs/06_maker.ipynb #c1561342
+_WAIT = {"too_many_requests", "unreachable", "exchange_closed"}  # no refusal of what was asked, but of now
+
+
 class MarketMaker:
     "Decides what to quote, and keeps the account of it"
 
@@ -226,7 +230,7 @@ class MarketMaker:
     def _kill(self, e: Command) -> None:
         self.quoting = False
         self._halt("kill", f"by {e.who}{': ' + e.detail if e.detail else ''}", e.ts_ms)
-        self._ask("to see that nothing rests after the kill", e.ts_ms)
+        if not self._reading: self._ask("to see that nothing rests after the kill", e.ts_ms)
         self._out.insert(0, CancelAll(f"killed by {e.who}"))
         self.orders.canceling_all(e.ts_ms)
 
@@ -243,7 +247,7 @@ class MarketMaker:
 
     def _rejected(self, e: WriteRejected) -> None:
         self.orders.rejected(e)
-        if e.code == "too_many_requests": self._hold_ms = e.ts_ms + self.config.retry_ms
+        if e.code in _WAIT: self._hold_ms = e.ts_ms + self.config.retry_ms
         elif "post only cross" in e.message: pass  # the book moved first, which is what post-only is for
         else:
             self._rejects = [t for t in self._rejects if t > e.ts_ms - 10_000] + [e.ts_ms]
@@ -255,12 +259,13 @@ class MarketMaker:
     def _order(self, e: OrderSeen) -> None:
         if w := self.orders.seen(e.order, e.ts_ms): self._dirty.add(w.ticker)
 
-    def _fill_seen(self, e: FillSeen) -> None: self._fill(e.fill)
+    def _fill_seen(self, e: FillSeen) -> None: self._fill(e.fill, e.ts_ms)
 
-    def _fill(self, fill: Fill) -> None:
+    def _fill(self, fill: Fill, now: int) -> None:
         if not self.orders.fill(fill): return
         if slot := self.slots.get(fill.ticker):
             slot.take(fill)
+            slot.filled_ms = now
             self._dirty.add(fill.ticker)
         else: self._held[fill.ticker] = self._held.get(fill.ticker, Position(fill.ticker)).after(fill)
 
@@ -272,7 +277,7 @@ class MarketMaker:
     def _read(self, e: AccountRead) -> None:
         self._reading, self._read_ms, self._read_due_ms = False, e.ts_ms, e.ts_ms + self.config.read_every_ms
         self.balance = e.balance
-        for fill in e.fills: self._fill(fill)
+        for fill in e.fills: self._fill(fill, e.ts_ms)
         for line in self.orders.read(e, self.config.patience_ms): self._notify("info", line)
         for o in list(self.orders.foreign.values()):
             if is_ours(o.client_order_id):
@@ -286,9 +291,10 @@ class MarketMaker:
         self.ready, self._full_ms = True, 0
 
     def _compare(self, e: AccountRead) -> None:
-        "Our positions against the exchange's; a difference that stays halts"
+        "Our positions against the exchange's, unless one has just changed; a difference that stays halts"
         theirs = dict(e.positions)
         for ticker, slot in self.slots.items():
+            if slot.filled_ms + self.config.patience_ms > e.asked_ms: continue
             if slot.market.status == "finalized" or slot.position.net == theirs.get(ticker, 0):
                 self._off.pop(ticker, None)
                 continue

@@ -214,10 +214,12 @@ class Orders:
         return [w for w in self.pending() if w.ticker == ticker and w.side is side]
 
     def resting_by_price(self, ticker: str, side: Side) -> dict[Price, Count]:
-        "Our contracts in a book, to be taken off it"
+        "Our contracts that may be in a book, to be taken off it: the stream can show an order before its answer comes"
         levels: dict[Price, Count] = {}
         for w in self.on(ticker, side):
-            if w.state is not State.SENT: levels[w.price] = levels.get(w.price, 0) + w.remaining
+            levels[w.price] = levels.get(w.price, 0) + w.remaining
+            if w.amend and w.amend.price != w.price:
+                levels[w.amend.price] = levels.get(w.amend.price, 0) + w.amend.count - max(w.filled, w.reported)
         return levels
 
     def exposure(self, ticker: str) -> tuple[Count, Count]:

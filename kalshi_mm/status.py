@@ -144,9 +144,9 @@ class KillReport(Struct):
 
     who: str
     sent_ms: int  # UTC, when the command came
-    acknowledged_ms: int = 0  # the exchange took the cancel-all
     verified_ms: int = 0  # read back twice, nothing of ours rests
     resting: int = -1  # of ours at the last look; -1 before the first
+    empty_looks: int = 0  # in a row
 
 
 class EngineStatus(Struct, frozen=True):
