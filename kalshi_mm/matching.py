@@ -11,7 +11,7 @@ from heapq import heappush
 
 from msgspec.structs import replace
 
-from .core import CONTRACT, ONE, Count, OrderStatus, Price, Side
+from .core import CONTRACT, ONE, Count, Price, Side
 from kalshi_mm.execution import (  # noqa: F401
     AccountFill, Book, BookChange, Execution, Group, GroupChange, Happening, OrderChange, PositionChange, Refusal, StatusChange,
     TradePrint,

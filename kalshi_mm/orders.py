@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .core import Count, Fill, Order, OrderStatus, Price, Side, is_ours
+from .core import Count, Fill, Order, OrderStatus, Price, Side
 from kalshi_mm.messages import (
     AccountRead,
     Amend,
