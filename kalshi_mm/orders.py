@@ -213,12 +213,17 @@ class Orders:
         "Orders in one market and side that aren't done"
         return [w for w in self.pending() if w.ticker == ticker and w.side is side]
 
-    def resting_by_price(self, ticker: str, side: Side) -> dict[Price, Count]:
-        "Our contracts that may be in a book, to be taken off it: the stream can show an order before its answer comes"
+    def resting_by_price(
+        self,
+        ticker: str,
+        side: Side,
+        moving: bool = True,  # with those that are on their way, and at both ends of a move
+    ) -> dict[Price, Count]:
+        "Our contracts in a book, as far as our orders tell"
         levels: dict[Price, Count] = {}
         for w in self.on(ticker, side):
-            levels[w.price] = levels.get(w.price, 0) + w.remaining
-            if w.amend and w.amend.price != w.price:
+            if moving or w.state is not State.SENT: levels[w.price] = levels.get(w.price, 0) + w.remaining
+            if moving and w.amend and w.amend.price != w.price:
                 levels[w.amend.price] = levels.get(w.amend.price, 0) + w.amend.count - max(w.filled, w.reported)
         return levels
 

@@ -67,7 +67,8 @@ async def started(
     except msgspec.DecodeError:
         words = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
         await process.wait()
-        raise VenueError(f"the sandbox did not start: {words[-1].removeprefix('kalshi-mm: ') if words else 'it said nothing'}") from None
+        why = words[-1].removeprefix("kalshi-mm: ") if words else "it said nothing"
+        raise VenueError(f"the sandbox did not start: {why}") from None
     return Venue(said.rest, said.ws, said.key_id, Path(said.key_file), process)
 
 

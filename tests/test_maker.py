@@ -1,5 +1,6 @@
 "Promises of the core and of the engine around it that a session broke once, or could break"
 import asyncio
+import os
 from random import Random
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from kalshi_mm.backtest import Backtest
 from kalshi_mm.client import Client
-from kalshi_mm.core import CENT, ONE, Fill, Market, Side, TickGrid
+from kalshi_mm.core import CENT, DOLLAR, ONE, Fill, Market, Position, Side, TickGrid
 from kalshi_mm.credentials import Credentials
 from kalshi_mm.execution import Refusal
 from kalshi_mm.maker import Config, MarketMaker
@@ -17,6 +18,7 @@ from kalshi_mm.matching import Exchange
 from kalshi_mm.messages import (
     AccountRead,
     Amend,
+    BookDelta,
     BookSnapshot,
     Cancel,
     Command,
@@ -26,11 +28,12 @@ from kalshi_mm.messages import (
     MarketListed,
     OrderPlaced,
     Place,
+    Restored,
     Verb,
     WriteRejected,
 )
 from kalshi_mm.priority import NewOrder
-from kalshi_mm.risk import Limits
+from kalshi_mm.risk import Limits, new_york_day
 from kalshi_mm.strategy import Params, SpreadCapture
 from kalshi_mm.transport import Unreachable
 
@@ -76,14 +79,38 @@ def test_what_the_exchange_can_not_take_now_is_no_storm_of_refusals():
     assert "rejects" in maker.halts.active
 
 
-def test_our_own_order_in_the_book_is_never_taken_for_the_others():
+def test_a_loss_of_the_morning_counts_in_the_afternoon_and_after_a_restart():
+    maker = MarketMaker(SpreadCapture(Params()), Config("s", Limits(max_daily_loss=50 * DOLLAR)))
+    bought = Position("X", 10_000, -10_000 * 4500)  # 100 at 45 cents, marked at 45 when the last session ended
+    maker.handle(Restored(T, (bought,), ("t1",), new_york_day(T), 45 * DOLLAR, 50 * DOLLAR, 0, (("X", 4500),), ()))
+    for event in (Connection(T, True), MarketListed(T, market()), AccountRead(T, T, 0, (), (("X", 10_000),), (), 10**10),
+                  Command(T, "start", "test"), BookSnapshot(T, "X", ((4200, 2500),), ((4800, 2500),)), Decide(T)):
+        maker.handle(event)
+    assert maker.day and maker.day.pnl == -45 * DOLLAR and not maker.halts  # nothing was lost since the restart
+    maker.handle(BookSnapshot(T + 500, "X", ((3700, 2500),), ((4300, 2500),)))  # five cents a contract
+    maker.handle(Decide(T + 500))
+    assert "daily_loss" in maker.halts.active and "lost $50.00 of $50.00" in maker.halts.why
+
+
+@pytest.mark.parametrize("answer_first", [True, False])
+def test_our_own_order_in_the_book_is_never_taken_for_the_others(answer_first: bool):
     maker = listening()
     placed = [a for a in maker.handle(Decide(T + 10)) if isinstance(a, Place)]
-    book = BookSnapshot(T + 40, "X", ((4200, 2500), (4300, 1000)), ((4700, 1000), (4800, 2500)))  # before any answer
-    maker.handle(book)
-    assert [a for a in maker.handle(Decide(T + 300)) if isinstance(a, Place | Amend | Cancel)] == []
-    for n, a in enumerate(placed): maker.handle(OrderPlaced(T + 310, a.client_order_id, f"o{n}", 0, a.count))
-    assert [a for a in maker.handle(Decide(T + 600)) if isinstance(a, Place | Amend | Cancel)] == []
+    answers = [OrderPlaced(T + 40, a.client_order_id, f"o{n}", 0, a.count) for n, a in enumerate(placed)]
+    shown = [BookDelta(T + 40, "X", a.side, a.price, a.count, 0, a.client_order_id) for a in placed]
+    for now, events in zip((T + 300, T + 600), (answers, shown) if answer_first else (shown, answers), strict=True):
+        for event in events: maker.handle(event)
+        assert [a for a in maker.handle(Decide(now)) if isinstance(a, Place | Amend | Cancel)] == []
+
+
+def test_a_maker_comes_to_rest_however_fast_its_answers_are():
+    exchange = Exchange([market("A")], ids=lambda ids=Random(1): f"{ids.getrandbits(64):016x}")  # noqa: B008
+    traffic = Chaos(1, 60)
+    traffic.markets = (market("A"),)
+    test = Backtest(MarketMaker(SpreadCapture(Params(min_spread=2 * CENT)), Config("s")), exchange, traffic, order_ms=1)
+    test.run(until_ms=T + 120_000)
+    writes = [a for _, a in test.actions if isinstance(a, Place | Amend | Cancel)]
+    assert len(writes) < 60 * 6  # a handful for each move of the market, not one for each message
 
 
 def test_a_blocked_client_places_nothing_and_cancels_still():
@@ -128,7 +155,10 @@ class Chaos:
             except Refusal: continue
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = 500 if os.environ.get("KALSHI_MM_NIGHTLY") else 25
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 10**6), size=st.integers(1, 40), limit=st.integers(5, 60), order_ms=st.integers(1, 3000))
 def test_whatever_the_market_does_limits_hold_and_the_books_agree(seed: int, size: int, limit: int, order_ms: int):
     limits = Limits(max_position=100 * limit, max_total=150 * limit, max_daily_loss=10**12)
