@@ -38,6 +38,7 @@ from kalshi_mm.messages import (
     MarketSettled,
     Notify,
     Place,
+    ReadAccount,
 )
 from .risk import Limits
 from .status import EngineStatus, KillReport, Outcome, status
@@ -181,7 +182,9 @@ class Engine:
         timer = asyncio.get_running_loop().call_later(for_s, self.end, f"after {for_s:g} s") if for_s is not None else None
         try:
             await self._loop(lambda: bool(self._ending) and not self.maker.resting)
-            return Outcome(self._ending, await self._verified_empty(), self.status())
+            left = await self._verified_empty()
+            await self._read_once_more()
+            return Outcome(self._ending, left, self.status())
         finally:
             if timer: timer.cancel()
             self.feed.close()
@@ -276,6 +279,12 @@ class Engine:
             except ApiError as e: clean, left = 0, [f"unknown: {e}"]
             await asyncio.sleep(0.25)
         return left
+
+    async def _read_once_more(self) -> None:
+        "Whatever filled at the end and was lost on the stream is in the exchange's list"
+        await self.gateway.read(ReadAccount("the end"))
+        while self._inbox: self._step(self._inbox.popleft())
+        self._carry_out([])
 
     # what is asked for on a timer, or when the stream says that a market has changed
     async def _poll(self) -> None:

@@ -74,7 +74,7 @@ class Gateway:
             case Place(): self._start(self._place(action))
             case Amend(): self._start(self._amend(action))
             case Cancel(): self._start(self._cancel(action))
-            case ReadAccount(): self._start(self._read(action))
+            case ReadAccount(): self._start(self.read(action))
             case CancelAll() if not self._canceling_all:
                 self._canceling_all = True
                 self._start(self._cancel_all())
@@ -113,7 +113,8 @@ class Gateway:
                 wait_s = min(2 * wait_s, 2.0)
         finally: self._canceling_all = False
 
-    async def _read(self, a: ReadAccount) -> None:
+    async def read(self, a: ReadAccount) -> None:
+        "Read the account, and tell what it says"
         asked_ms, c = self.now_ms(), self.client
         try:
             fills = await c.fills(max(self.fills_since_ms // 1000 - 120, 0))

@@ -64,6 +64,7 @@ class Config(Struct, frozen=True):
     patience_ms: int = 3_000  # that the exchange's lists may lag
     read_every_ms: int = 30_000  # between reads of the account when nothing asks for one
     retry_ms: int = 1_000  # between reads while something is in doubt, and after a refusal for haste
+    refused_ms: int = 250  # before an order whose change or cancel was refused is touched again
     writes_in_flight: int = 4  # at most; cancels don't count
     reject_limit: int = 10  # refusals in ten seconds that halt
 
@@ -341,6 +342,7 @@ class MarketMaker:
         busy = sum(not w.idle for w in self.orders.pending())
         exposures = {t: Exposure(s.position.net, *self.orders.exposure(t)) for t, s in self.slots.items()} if writes else {}
         for a in writes:
+            if not isinstance(a, Place) and now < self.orders.all[a.client_order_id].refused_ms + self.config.refused_ms: continue
             if isinstance(a, Cancel):
                 self.orders.canceling(a, now)
                 self._out.append(a)

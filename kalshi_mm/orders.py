@@ -54,6 +54,7 @@ class Working:
     filled: Count = 0  # in fills that were seen
     reported: Count = 0  # filled according to the exchange
     changed_ms: int = 0  # UTC, last answer or message about it
+    refused_ms: int = 0  # UTC, when a change or a cancel of it was last refused
     amend: Amend | None = None  # in flight or unknown
     doubt: str = ""  # why it is unknown
 
@@ -144,7 +145,7 @@ class Orders:
             # an id that exists already means that an earlier try arrived after all
             if e.code == "order_already_exists": self._doubt(w, "an order with its id exists already", e.ts_ms)
             elif w.state is State.SENT: self._done(w)
-        elif w.state in (State.AMENDING, State.CANCELING): w.state, w.amend = State.RESTING, None
+        elif w.state in (State.AMENDING, State.CANCELING): w.state, w.amend, w.refused_ms = State.RESTING, None, e.ts_ms
 
     def unknown(self, e: WriteUnknown) -> None:
         "No answer came"

@@ -92,6 +92,20 @@ def test_a_loss_of_the_morning_counts_in_the_afternoon_and_after_a_restart():
     assert "daily_loss" in maker.halts.active and "lost $50.00 of $50.00" in maker.halts.why
 
 
+def test_a_cancel_that_is_refused_is_tried_again_but_not_at_once():
+    maker = listening()
+    for n, a in enumerate(a for a in maker.handle(Decide(T + 10)) if isinstance(a, Place)):
+        maker.handle(OrderPlaced(T + 20, a.client_order_id, f"o{n}", 0, a.count))
+    maker.handle(Command(T + 1000, "stop", "test"))
+    tries = 0
+    for now in range(T + 1000, T + 3000, 10):
+        for a in maker.handle(Decide(now)):
+            if isinstance(a, Cancel):
+                tries += 1
+                maker.handle(WriteRejected(now, a.client_order_id, Verb.CANCEL, "exchange_closed", "exchange is paused"))
+    assert 2 * 7 <= tries <= 2 * 9  # two orders, two seconds, four times a second
+
+
 @pytest.mark.parametrize("answer_first", [True, False])
 def test_our_own_order_in_the_book_is_never_taken_for_the_others(answer_first: bool):
     maker = listening()
