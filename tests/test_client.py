@@ -529,20 +529,23 @@ def test_the_budget_is_never_overdrawn_and_never_waits_too_long(
 def test_the_gate_keeps_the_budget_in_real_time(calls: list[tuple[int, bool]]) -> None:
     rate = Rate(2000, 40)
 
-    async def scenario() -> list[tuple[int, int]]:
+    async def scenario() -> tuple[int, list[tuple[int, int]]]:
         gate = Gate(Budget({Kind.WRITE: rate}))
+        began_ms = gate.now_ms()
         went: list[tuple[int, int]] = []
 
         async def call(cost: int, urgent: bool) -> None:
             async with gate.turn(Kind.WRITE, cost, urgent): went.append((gate.now_ms(), cost))
 
-        await asyncio.wait_for(asyncio.gather(*(call(*c) for c in calls)), 5)
-        return went
+        await asyncio.wait_for(asyncio.gather(*(call(*c) for c in calls)), 30)
+        return began_ms, went
 
-    went = asyncio.run(scenario())
+    began_ms, went = asyncio.run(scenario())
     assert len(went) == len(calls)
-    for start, _ in went:
-        assert sum(c for at, c in went if at == start) <= rate.capacity + rate.refill // 1000
+    spent = 0
+    for at_ms, cost in went:  # each is seen when it goes or, on a busy machine, later: the bound holds all the same
+        spent += cost
+        assert spent * 1000 <= rate.capacity * 1000 + (at_ms - began_ms + 1) * rate.refill
 
 
 # markets, pages, clock
