@@ -68,7 +68,9 @@ def heard(
 ) -> Event | None:  # None for what this account isn't told
     "What a member hears of a happening"
     match h:
-        case BookChange(): return BookDelta(ts_ms, h.ticker, h.side, h.price, h.delta, h.ts_ms)
+        case BookChange():
+            whose = h.client_order_id if h.account == account else ""
+            return BookDelta(ts_ms, h.ticker, h.side, h.price, h.delta, h.ts_ms, whose)
         case TradePrint(): return Trade(ts_ms, h.trade_id, h.ticker, h.price, h.count, h.taker_side)
         case AccountFill() if h.account == account: return FillSeen(ts_ms, h.fill)
         case OrderChange() if h.account == account: return OrderSeen(ts_ms, seen(h.order))

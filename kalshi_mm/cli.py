@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EXPECTED', 'app', 'EnvOption', 'Rest', 'Ws', 'Series', 'ControlPort', 'Json', 'Seed', 'Speed', 'Data', 'Day',
            'seconds', 'sentence', 'screen', 'guarded', 'run', 'faults_table', 'misbehaviour', 'exchange', 'until_told',
-           'check', 'conform', 'status', 'start', 'stop', 'kill', 'rearm', 'main']
+           'check', 'conform', 'status', 'start', 'stop', 'reset', 'kill', 'rearm', 'main']
 
 # %% ../nbs/19_cli.ipynb #39623944
 import asyncio
@@ -307,6 +307,20 @@ def stop(
     _ask(control_port, talk)
 
 
+@app.command()
+def reset(
+    rule: Annotated[str, typer.Argument(help="The halt to release, such as daily_loss; `status` names those in force.")],
+    control_port: ControlPort = None,
+) -> None:
+    """Release a halt that only a person releases. Example: `kalshi-mm reset daily_loss`
+    """
+    def talk(engine: ControlClient) -> str:
+        engine.post("/api/risk/reset", rule=rule)
+        return f"The halt {rule} is released."
+
+    _ask(control_port, talk)
+
+
 def _until(look: Callable[[], int], good: Callable[[int], bool], patience_s: float) -> int:
     "Look until it is good or patience ends; the last look"
     end = time.monotonic() + patience_s
@@ -376,4 +390,5 @@ def main() -> None:
     app()
 
 # %% ../nbs/19_cli.ipynb #87d0ab00
+#| eval: false
 if __name__ == "__main__": main()

@@ -27,7 +27,7 @@ from kalshi_mm.portfolio import (
     OrderGroup, Placed, amend_body, place_body, read_amended, read_balance, read_canceled, read_created_group, read_fills,
     read_groups, read_order, read_orders, read_placed, read_positions,
 )
-from .transport import Ambiguous, Answer, ApiError, RateLimited, Transport, error_of, narrowed
+from .transport import Ambiguous, Answer, ApiError, RateLimited, Transport, Unreachable, error_of, narrowed
 
 # %% ../nbs/07_client.ipynb #3c59aa0f
 T = TypeVar("T")
@@ -89,6 +89,7 @@ class Caller:
         self.gate = gate or Gate(Budget())
         self.costs = COSTS
         self.stats = Stats()
+        self.blocked = ""  # why no order may be placed or changed; cancels and reads always may
         self.shards: dict[str, int] = {}  # ticker -> exchange_index, of the markets that were read
         self.clock_offset_ms: tuple[int, int] | None = None  # the exchange's clock is ahead of ours by something in between
         self._transport = Transport(self.url, credentials, connect_s, read_s, self.gate.workers)
@@ -112,6 +113,7 @@ class Caller:
         loop = asyncio.get_running_loop()
         try:
             async with self.gate.turn(kind, self.costs.cost(method, path), urgent):
+                if self.blocked and kind is Kind.WRITE and not urgent: raise Unreachable(f"{method} {path}: {self.blocked}")
                 self.stats.calls += 1
                 began = loop.time()
                 answer = await loop.run_in_executor(self._threads, send)

@@ -38,6 +38,7 @@ from kalshi_mm.messages import (
     MarketSettled,
     Notify,
     Place,
+    ReadAccount,
 )
 from .risk import Limits
 from .status import EngineStatus, KillReport, Outcome, status
@@ -107,13 +108,14 @@ class Engine:
     ):
         self.settings, self.client, self.journal, self.latch, self.now_ms = settings, client, journal, latch, now_ms
         self.maker = make_maker(settings, session)
-        self.feed = Feed(ws_url, lambda: client.handshake(ws_url), (), self.tell, now_ms, warn=self.note)
+        self.feed = Feed(ws_url, lambda: client.handshake(ws_url), (), self.tell, now_ms,
+                         warn=self.note, changed=lambda ticker: self._look.set())  # fmt: skip
         self.gateway = Gateway(client, self.tell, now_ms, self.note)
         self.kill_report: KillReport | None = None
         self.error = ""
         self.began_ms = now_ms()
         self._inbox: deque[Event] = deque()
-        self._wake = asyncio.Event()
+        self._wake, self._look = asyncio.Event(), asyncio.Event()
         self._notes: deque[str] = deque(maxlen=50)
         self._ending = ""
         self._gone: set[str] = set()  # markets that have paid
@@ -132,13 +134,16 @@ class Engine:
 
     def command(self, verb: str, who: str, detail: str = "") -> None:
         "Start, stop, rearm or reset"
-        if verb == "rearm": self.latch.clear()
+        if verb == "rearm":
+            self.latch.clear()
+            self.client.blocked = ""
         self.tell(Command(self.now_ms(), verb, who, detail))
 
     def kill(self, who: str, detail: str = "") -> KillReport:
         "Cancel everything and quote no more until re-armed; latched on disk before anything else"
         now = self.now_ms()
         reason = f"by {who}{': ' + detail if detail else ''}"
+        self.client.blocked = f"killed {reason}"  # what waits for its turn doesn't leave any more
         try: self.latch.set(reason)
         except OSError as e: self.note(f"the kill latch can't be written, the kill goes on without it: {e}", "error")
         if self.kill_report is None or self.kill_report.verified_ms: self.kill_report = KillReport(who, now)
@@ -177,7 +182,9 @@ class Engine:
         timer = asyncio.get_running_loop().call_later(for_s, self.end, f"after {for_s:g} s") if for_s is not None else None
         try:
             await self._loop(lambda: bool(self._ending) and not self.maker.resting)
-            return Outcome(self._ending, await self._verified_empty(), self.status())
+            left = await self._verified_empty()
+            await self._read_once_more()
+            return Outcome(self._ending, left, self.status())
         finally:
             if timer: timer.cancel()
             self.feed.close()
@@ -218,7 +225,7 @@ class Engine:
         "Journal first, then the wire"
         try:
             self.journal.commit()
-            if self.now_ms() - self._remember_ms > 1000: self._keep()
+            if self.now_ms() - self._remember_ms > 1000: self._each_second()
         except JournalError as e: self._broken(str(e))
         for a in actions:
             if isinstance(a, Notify): self.note(a.reason, a.level)
@@ -227,7 +234,7 @@ class Engine:
     def _broken(self, text: str) -> None:
         "Something is wrong with the engine itself: from here on only cancels leave"
         if self.error: return
-        self.error = text
+        self.error = self.client.blocked = text
         self.note(text, "error")
         self.tell(Command(self.now_ms(), "halt", "engine", text))
         self.gateway.do(CancelAll(text))
@@ -239,6 +246,7 @@ class Engine:
     def _restore(self) -> None:
         "What earlier sessions left"
         left = self.journal.restored(self.now_ms(), self.latch.reason)
+        self.client.blocked = self.latch.reason and f"killed {self.latch.reason}"
         self.gateway.fills_since_ms = max([f.ts_ms for f in self.journal.fills()], default=0)
         self.journal.begin(self.maker.config.session, self.settings.kalshi_env, self.now_ms())
         self._carry_out(self._step(left))
@@ -248,6 +256,12 @@ class Engine:
         self._remember_ms = self.now_ms()
         marks = {t: s.mark for t, s in self.maker.slots.items() if s.mark is not None and s.position.net}
         self.journal.remember(self.maker.day, marks, [h for h in self.maker.halts.active.values() if h.latched])
+
+    def _each_second(self) -> None:
+        "Keep the figures, and ask anew for books that the core has found wrong"
+        self._keep()
+        wrong = [t for t, s in self.maker.slots.items() if t in self.feed.state.live and not s.book.live]
+        if wrong: self.feed.resync(wrong, "the core found it wrong")
 
     async def _ours(self) -> list[Order]:
         return [o for o in await self.client.resting_orders() if is_ours(o.client_order_id)]
@@ -266,10 +280,17 @@ class Engine:
             await asyncio.sleep(0.25)
         return left
 
-    # what is asked for on a timer
+    async def _read_once_more(self) -> None:
+        "Whatever filled at the end and was lost on the stream is in the exchange's list"
+        await self.gateway.read(ReadAccount("the end"))
+        while self._inbox: self._step(self._inbox.popleft())
+        self._carry_out([])
+
+    # what is asked for on a timer, or when the stream says that a market has changed
     async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(5)
+            with suppress(TimeoutError): await asyncio.wait_for(self._look.wait(), 5)
+            self._look.clear()
             try:
                 await self._exchange_status()
                 await self._discover()
@@ -304,16 +325,15 @@ class Engine:
 
     # the kill
     async def _watch_kill(self) -> None:
-        "After a kill, look at the exchange until nothing of ours has rested at two looks in a row"
-        clean = 0
+        "After a kill, look at the exchange until nothing of ours has rested at two looks in a row, and nothing is on its way"
         while True:
             await asyncio.sleep(0.1)
             report = self.kill_report
-            if report is None or report.verified_ms:
-                clean = 0
+            if report is None or report.verified_ms: continue
+            try: orders = await self._ours()
+            except ApiError as e:
+                self.note(f"the kill can't be verified yet: {e}", "error")
                 continue
-            try:
-                orders = await self._ours()
-                report.resting, clean = len(orders), 0 if orders else clean + 1
-                if clean == 2: report.verified_ms = self.now_ms()
-            except ApiError as e: self.note(f"the kill can't be verified yet: {e}", "error")
+            report.resting = len(orders)
+            report.empty_looks = 0 if orders or (self.maker.resting and not self.error) else report.empty_looks + 1
+            if report.empty_looks >= 2: report.verified_ms = self.now_ms()

@@ -61,6 +61,7 @@ class DeltaMsg(Struct, frozen=True, gc=False):
     delta_fp: str  # signed
     side: Literal["yes", "no"]
     ts_ms: int = 0
+    client_order_id: str | None = None  # of an order of this account's
 
 
 class DeltaFrame(_Typed, frozen=True, kw_only=True, gc=False, tag="orderbook_delta"):
@@ -195,9 +196,9 @@ def book_delta(
     now_ms: int,  # UTC
 ) -> BookDelta:  # ValueError if a price or a count isn't one
     "A change of a book in YES terms"
-    price = parse_price(msg.price_dollars)
-    if msg.side == "yes": return BookDelta(now_ms, msg.market_ticker, _BID, price, parse_count(msg.delta_fp), sent_ms)
-    return BookDelta(now_ms, msg.market_ticker, _ASK, price if yes_prices else ONE - price, parse_count(msg.delta_fp), sent_ms)
+    price, delta, whose = parse_price(msg.price_dollars), parse_count(msg.delta_fp), msg.client_order_id or ""
+    if msg.side == "yes": return BookDelta(now_ms, msg.market_ticker, _BID, price, delta, sent_ms, whose)
+    return BookDelta(now_ms, msg.market_ticker, _ASK, price if yes_prices else ONE - price, delta, sent_ms, whose)
 
 # %% ../nbs/07a_frames.ipynb #269c8eb0
 def trade_event(msg: TradeMsg, now_ms: int) -> Trade:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from .client import Client
-from .core import Order
+from .core import Money, Order
 from kalshi_mm.messages import (
     AccountRead,
     AccountUnread,
@@ -66,6 +66,7 @@ class Gateway:
         self.fills_since_ms = fills_since_ms
         self._tasks: set[asyncio.Task[None]] = set()
         self._canceling_all = False
+        self._balance_read: tuple[int, Money] | None = None  # (UTC ms, what it was)
 
     def do(self, action: Action) -> None:
         "Start carrying out an action"
@@ -73,7 +74,7 @@ class Gateway:
             case Place(): self._start(self._place(action))
             case Amend(): self._start(self._amend(action))
             case Cancel(): self._start(self._cancel(action))
-            case ReadAccount(): self._start(self._read(action))
+            case ReadAccount(): self._start(self.read(action))
             case CancelAll() if not self._canceling_all:
                 self._canceling_all = True
                 self._start(self._cancel_all())
@@ -112,20 +113,27 @@ class Gateway:
                 wait_s = min(2 * wait_s, 2.0)
         finally: self._canceling_all = False
 
-    async def _read(self, a: ReadAccount) -> None:
+    async def read(self, a: ReadAccount) -> None:
+        "Read the account, and tell what it says"
         asked_ms, c = self.now_ms(), self.client
         try:
             fills = await c.fills(max(self.fills_since_ms // 1000 - 120, 0))
             orders: dict[str, Order] = {}
             if a.since_ms: orders |= {o.order_id: o for o in await c.orders(a.since_ms // 1000)}
             orders |= {o.order_id: o for o in await c.resting_orders()}
-            positions, balance = await c.positions(), await c.balance()
+            positions, balance = await c.positions(), await self._balance()
         except ApiError as e:
             self.tell(AccountUnread(self.now_ms(), str(e)))
             return
         self.fills_since_ms = max([self.fills_since_ms, *(f.ts_ms for f in fills)])
         self.tell(AccountRead(self.now_ms(), asked_ms, a.since_ms, tuple(orders.values()),
                               tuple(positions.items()), tuple(fills), balance))  # fmt: skip
+
+    async def _balance(self) -> Money:
+        "The balance, which may be asked for once a second at most (FACTS 3.8): as it was if it was read five seconds ago or less"
+        if self._balance_read is None or self.now_ms() - self._balance_read[0] > 5_000:
+            self._balance_read = self.now_ms(), await self.client.balance()
+        return self._balance_read[1]
 
     async def close(self) -> None:
         "Drop what is still on its way"

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from .core import Fill, Position, Price, Side
-from .messages import Action, Event, FillSeen, MarketSettled, Restored
+from .core import Fill, Position, Price
+from .messages import Action, Event, MarketSettled, Restored
 from .risk import Day, Halt
 
 # %% ../nbs/09_journal.ipynb #72ae5c79

@@ -57,6 +57,7 @@ class BookDelta(_Event, frozen=True):
     price: Price
     delta: Count
     sent_ms: int = 0  # the exchange's stamp, UTC; 0 if it gave none
+    client_order_id: str = ""  # of the order that changed, if it is one of this account's
 
 
 class BookStale(_Event, frozen=True):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .core import Count, Fill, Order, OrderStatus, Price, Side, is_ours
+from .core import Count, Fill, Order, OrderStatus, Price, Side
 from kalshi_mm.messages import (
     AccountRead,
     Amend,
@@ -54,6 +54,7 @@ class Working:
     filled: Count = 0  # in fills that were seen
     reported: Count = 0  # filled according to the exchange
     changed_ms: int = 0  # UTC, last answer or message about it
+    refused_ms: int = 0  # UTC, when a change or a cancel of it was last refused
     amend: Amend | None = None  # in flight or unknown
     doubt: str = ""  # why it is unknown
 
@@ -144,7 +145,7 @@ class Orders:
             # an id that exists already means that an earlier try arrived after all
             if e.code == "order_already_exists": self._doubt(w, "an order with its id exists already", e.ts_ms)
             elif w.state is State.SENT: self._done(w)
-        elif w.state in (State.AMENDING, State.CANCELING): w.state, w.amend = State.RESTING, None
+        elif w.state in (State.AMENDING, State.CANCELING): w.state, w.amend, w.refused_ms = State.RESTING, None, e.ts_ms
 
     def unknown(self, e: WriteUnknown) -> None:
         "No answer came"
@@ -213,11 +214,18 @@ class Orders:
         "Orders in one market and side that aren't done"
         return [w for w in self.pending() if w.ticker == ticker and w.side is side]
 
-    def resting_by_price(self, ticker: str, side: Side) -> dict[Price, Count]:
-        "Our contracts in a book, to be taken off it"
+    def resting_by_price(
+        self,
+        ticker: str,
+        side: Side,
+        moving: bool = True,  # with those that are on their way, and at both ends of a move
+    ) -> dict[Price, Count]:
+        "Our contracts in a book, as far as our orders tell"
         levels: dict[Price, Count] = {}
         for w in self.on(ticker, side):
-            if w.state is not State.SENT: levels[w.price] = levels.get(w.price, 0) + w.remaining
+            if moving or w.state is not State.SENT: levels[w.price] = levels.get(w.price, 0) + w.remaining
+            if moving and w.amend and w.amend.price != w.price:
+                levels[w.amend.price] = levels.get(w.amend.price, 0) + w.amend.count - max(w.filled, w.reported)
         return levels
 
     def exposure(self, ticker: str) -> tuple[Count, Count]:

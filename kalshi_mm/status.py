@@ -10,8 +10,9 @@ __all__ = ['SideStatus', 'MarketStatus', 'HaltStatus', 'Status', 'worst_of_event
 from msgspec import Struct
 
 from .core import Market, Quote, Side, count_str, money_str, price_str
-from .maker import MarketMaker, Slot
+from .maker import MarketMaker
 from .risk import Exposure, event_worst
+from .slot import Slot
 
 # %% ../nbs/09a_status.ipynb #30589c16
 class SideStatus(Struct, frozen=True):
@@ -78,7 +79,7 @@ class Status(Struct, frozen=True):
 # %% ../nbs/09a_status.ipynb #fd12ec5f
 def _side(maker: MarketMaker, slot: Slot, side: Side) -> SideStatus:
     ticker = slot.market.ticker
-    best = slot.book.best_others(side, maker.orders.resting_by_price(ticker, side)) if slot.book.live else None
+    best = slot.book.best_others(side, maker.own(slot, side)) if slot.book.live else None
     w = next(iter(maker.orders.on(ticker, side)), None)
     wish = slot.quotes.bid if side is Side.BID else slot.quotes.ask
     return SideStatus(
@@ -144,9 +145,9 @@ class KillReport(Struct):
 
     who: str
     sent_ms: int  # UTC, when the command came
-    acknowledged_ms: int = 0  # the exchange took the cancel-all
     verified_ms: int = 0  # read back twice, nothing of ours rests
     resting: int = -1  # of ours at the last look; -1 before the first
+    empty_looks: int = 0  # in a row
 
 
 class EngineStatus(Struct, frozen=True):

@@ -52,9 +52,10 @@ async def started(
     wait_s: float = 60,  # for it to accept connections
 ) -> Venue:  # VenueError, with its own words, if it doesn't
     "A sandbox of our own, as a process that ends with us"
-    command = [sys.executable, "-m", "kalshi_mm.cli", "exchange", "--json", "--port", "0", "--state", str(directory), "--attached"]
+    command = [sys.executable, "-m", "kalshi_mm.cli", "exchange", "--attached", "--json", "--port", "0", "--state"]
     process = await asyncio.create_subprocess_exec(
-        *command, *extra, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        *command, str(directory), *extra,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         start_new_session=True,  # a Ctrl-C is for us: first we cancel, then the exchange may go
     )  # fmt: skip
     assert process.stdout and process.stderr
@@ -66,7 +67,8 @@ async def started(
     except msgspec.DecodeError:
         words = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
         await process.wait()
-        raise VenueError(f"the sandbox did not start: {words[-1] if words else 'it said nothing'}") from None
+        why = words[-1].removeprefix("kalshi-mm: ") if words else "it said nothing"
+        raise VenueError(f"the sandbox did not start: {why}") from None
     return Venue(said.rest, said.ws, said.key_id, Path(said.key_file), process)
 
 

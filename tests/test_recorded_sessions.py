@@ -1,7 +1,7 @@
 """Recorded sessions of the real exchange, through the very classes that run live.
 
-Each row of a recording is a frame as it came or a mark of the recorder, such as `ws_connected`. The state of the stream is told of
-the connections and gets the frames; its events make the books. Nothing may be missing, no level may fall below zero, and the
+Each row of a recording is a frame as it came or a mark of the recorder, such as `ws_connected`. The state of the stream is told
+of the connections and gets the frames; its events make the books. Nothing may be missing, no level may fall below zero, and the
 books must show the prices that the exchange's own `ticker` channel told at the time.
 """
 import gzip

@@ -1,0 +1,192 @@
+"Promises of the core and of the engine around it that a session broke once, or could break"
+import asyncio
+import os
+from random import Random
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kalshi_mm.backtest import Backtest
+from kalshi_mm.client import Client
+from kalshi_mm.core import CENT, DOLLAR, ONE, Fill, Market, Position, Side, TickGrid
+from kalshi_mm.credentials import Credentials
+from kalshi_mm.execution import Refusal
+from kalshi_mm.maker import Config, MarketMaker
+from kalshi_mm.matching import Exchange
+from kalshi_mm.messages import (
+    AccountRead,
+    Amend,
+    BookDelta,
+    BookSnapshot,
+    Cancel,
+    Command,
+    Connection,
+    Decide,
+    FillSeen,
+    MarketListed,
+    OrderPlaced,
+    Place,
+    Restored,
+    Verb,
+    WriteRejected,
+)
+from kalshi_mm.priority import NewOrder
+from kalshi_mm.risk import Limits, new_york_day
+from kalshi_mm.strategy import Params, SpreadCapture
+from kalshi_mm.transport import Unreachable
+
+T = 1_700_000_000_000
+CENTS = TickGrid.of([(0, ONE, CENT)])
+
+
+def market(ticker: str = "X") -> Market:
+    return Market(ticker, "E", "S", ticker, "active", T - 1000, T + 10**9, CENTS)
+
+
+def listening() -> MarketMaker:
+    "A maker of one market that has read its account and was told to start"
+    maker = MarketMaker(SpreadCapture(Params()), Config("s"))
+    for event in (Connection(T, True), MarketListed(T, market()), AccountRead(T, T, 0, (), (), (), 10**10),
+                  BookSnapshot(T, "X", ((4200, 2500),), ((4800, 2500),)), Command(T, "start", "test")):
+        maker.handle(event)
+    return maker
+
+
+def test_a_list_read_before_a_fill_is_no_drift():
+    maker = listening()
+    maker.handle(FillSeen(T + 5000, Fill("t1", "o1", "X", Side.BID, 4300, 1000, 0, False, T + 5000)))
+    for late in (6000, 7000, 8000, 9000):  # lists that were asked for before it, and arrive one after the other
+        maker.handle(AccountRead(T + late, T + 4000, 0, (), (), (), 10**10))
+    assert "drift" not in maker.halts.active
+    for late in (20_000, 24_000, 28_000):
+        maker.handle(AccountRead(T + late, T + late, 0, (), (), (), 10**10))
+    assert "drift" in maker.halts.active
+
+
+def test_what_the_exchange_can_not_take_now_is_no_storm_of_refusals():
+    maker = listening()
+    for n in range(40):
+        now = T + 1000 + 300 * n
+        for a in maker.handle(Decide(now)):
+            if isinstance(a, Place): maker.handle(WriteRejected(now, a.client_order_id, Verb.PLACE, "unreachable", "no route"))
+    assert not maker.halts
+    for n in range(40):
+        now = T + 60_000 + 300 * n
+        for a in maker.handle(Decide(now)):
+            if isinstance(a, Place): maker.handle(WriteRejected(now, a.client_order_id, Verb.PLACE, "invalid_price", "off grid"))
+    assert "rejects" in maker.halts.active
+
+
+def test_a_loss_of_the_morning_counts_in_the_afternoon_and_after_a_restart():
+    maker = MarketMaker(SpreadCapture(Params()), Config("s", Limits(max_daily_loss=50 * DOLLAR)))
+    bought = Position("X", 10_000, -10_000 * 4500)  # 100 at 45 cents, marked at 45 when the last session ended
+    maker.handle(Restored(T, (bought,), ("t1",), new_york_day(T), 45 * DOLLAR, 50 * DOLLAR, 0, (("X", 4500),), ()))
+    for event in (Connection(T, True), MarketListed(T, market()), AccountRead(T, T, 0, (), (("X", 10_000),), (), 10**10),
+                  Command(T, "start", "test"), BookSnapshot(T, "X", ((4200, 2500),), ((4800, 2500),)), Decide(T)):
+        maker.handle(event)
+    assert maker.day and maker.day.pnl == -45 * DOLLAR and not maker.halts  # nothing was lost since the restart
+    maker.handle(BookSnapshot(T + 500, "X", ((3700, 2500),), ((4300, 2500),)))  # five cents a contract
+    maker.handle(Decide(T + 500))
+    assert "daily_loss" in maker.halts.active and "lost $50.00 of $50.00" in maker.halts.why
+
+
+def test_a_cancel_that_is_refused_is_tried_again_but_not_at_once():
+    maker = listening()
+    for n, a in enumerate(a for a in maker.handle(Decide(T + 10)) if isinstance(a, Place)):
+        maker.handle(OrderPlaced(T + 20, a.client_order_id, f"o{n}", 0, a.count))
+    maker.handle(Command(T + 1000, "stop", "test"))
+    tries = 0
+    for now in range(T + 1000, T + 3000, 10):
+        for a in maker.handle(Decide(now)):
+            if isinstance(a, Cancel):
+                tries += 1
+                maker.handle(WriteRejected(now, a.client_order_id, Verb.CANCEL, "exchange_closed", "exchange is paused"))
+    assert 2 * 7 <= tries <= 2 * 9  # two orders, two seconds, four times a second
+
+
+@pytest.mark.parametrize("answer_first", [True, False])
+def test_our_own_order_in_the_book_is_never_taken_for_the_others(answer_first: bool):
+    maker = listening()
+    placed = [a for a in maker.handle(Decide(T + 10)) if isinstance(a, Place)]
+    answers = [OrderPlaced(T + 40, a.client_order_id, f"o{n}", 0, a.count) for n, a in enumerate(placed)]
+    shown = [BookDelta(T + 40, "X", a.side, a.price, a.count, 0, a.client_order_id) for a in placed]
+    for now, events in zip((T + 300, T + 600), (answers, shown) if answer_first else (shown, answers), strict=True):
+        for event in events: maker.handle(event)
+        assert [a for a in maker.handle(Decide(now)) if isinstance(a, Place | Amend | Cancel)] == []
+
+
+def test_a_maker_comes_to_rest_however_fast_its_answers_are():
+    exchange = Exchange([market("A")], ids=lambda ids=Random(1): f"{ids.getrandbits(64):016x}")  # noqa: B008
+    traffic = Chaos(1, 60)
+    traffic.markets = (market("A"),)
+    test = Backtest(MarketMaker(SpreadCapture(Params(min_spread=2 * CENT)), Config("s")), exchange, traffic, order_ms=1)
+    test.run(until_ms=T + 120_000)
+    writes = [a for _, a in test.actions if isinstance(a, Place | Amend | Cancel)]
+    assert len(writes) < 60 * 6  # a handful for each move of the market, not one for each message
+
+
+def test_a_blocked_client_places_nothing_and_cancels_still():
+    async def drill() -> None:
+        key = ed25519.Ed25519PrivateKey.generate()
+        client = Client("http://127.0.0.1:1/trade-api/v2", Credentials("k", key))
+        client.blocked = "killed by test"
+        with pytest.raises(Unreachable, match="killed by test"):
+            await client.place(Place("wide", "kmm-s-1", "X", Side.BID, 4300, 1000, T // 1000 + 60))
+        with pytest.raises(Unreachable) as refused:
+            await client.cancel_all()
+        assert "killed" not in str(refused.value)  # it did try: nobody listens there
+        await client.close()
+
+    asyncio.run(drill())
+
+
+class Chaos:
+    "Traffic that places, cancels and takes at random, in every market"
+
+    def __init__(self, seed: int, steps: int):
+        self.rng, self.steps, self.markets = Random(seed), steps, (market("A"), market("B"))
+        self.at_ms, self.opened = T, False
+
+    def next_ms(self) -> int | None: return self.at_ms if self.steps else None
+
+    def result(self) -> dict[str, int]: return {"A": ONE, "B": 0}
+
+    def act(self, exchange: Exchange, day_ms: int, now_ms: int) -> None:
+        if not self.opened:
+            exchange.open_account("crowd", 0, unlimited=True)
+            self.opened = True
+        while self.steps and self.at_ms <= day_ms:
+            self.steps -= 1
+            self.at_ms += self.rng.randrange(1, 1500)
+            side = self.rng.choice(list(Side))
+            price = CENT * self.rng.randrange(1, 100)
+            order = NewOrder(account="crowd", ticker=self.rng.choice("AB"), side=side, price=price, self_trade="maker",
+                             count=self.rng.randrange(1, 3000),
+                             time_in_force=self.rng.choice(["good_till_canceled", "immediate_or_cancel"]))
+            try: exchange.place(order, now_ms)
+            except Refusal: continue
+
+
+EXAMPLES = 500 if os.environ.get("KALSHI_MM_NIGHTLY") else 25
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 10**6), size=st.integers(1, 40), limit=st.integers(5, 60), order_ms=st.integers(1, 3000))
+def test_whatever_the_market_does_limits_hold_and_the_books_agree(seed: int, size: int, limit: int, order_ms: int):
+    limits = Limits(max_position=100 * limit, max_total=150 * limit, max_daily_loss=10**12)
+    params = Params(size=100 * size, max_position=100 * limit, min_spread=2 * CENT)
+    maker = MarketMaker(SpreadCapture(params), Config("s", limits))
+    traffic = Chaos(seed, 120)
+    ids = Random(seed)
+    exchange = Exchange(traffic.markets, ids=lambda: f"{ids.getrandbits(64):016x}")
+    test = Backtest(maker, exchange, traffic, order_ms=order_ms)
+    test.run(until_ms=T + 150_000)
+    ledger = test.ledger
+    for ticker, slot in maker.slots.items():
+        held = ledger.positions.get(ticker)
+        if held: assert (slot.position.net, slot.position.cash, slot.position.fees) == (held.net, held.cash, held.fees)
+        assert slot.worst <= limits.max_position
+    fills = {f.trade_id for f in ledger.fills}
+    assert maker.orders.trade_ids == fills
