@@ -150,6 +150,7 @@ def faults_table() -> Table:
 
 def misbehaviour(words: str, seed: int) -> Faults:
     "What goes wrong, as the names in `words` or the YAML file of that name say; PlanError, OSError"
+    if not words: return Faults()
     planned, seed = plan(Path(words).read_text(encoding="utf-8") if words.endswith((".yaml", ".yml")) else words, seed)
     return Faults(planned, seed, lambda text: typer.echo(text, err=True))
 
@@ -245,7 +246,7 @@ def check(env: EnvOption = None, rest: Rest = None, ws: Ws = None, series: Serie
 
 @app.command()
 def conform(env: EnvOption = None, rest: Rest = None, ws: Ws = None, series: Series = None) -> None:
-    """Is the exchange what we believe it to be? Tiny far orders, all cancelled; never on production; status 1 if something differs.
+    """Is the exchange what we believe it to be? Tiny far orders, all cancelled; never on production; status 1 if it isn't.
     Example: `kalshi-mm conform --env demo`
     """
     guarded(compare(_settings(kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws, target_series=series), screen()))

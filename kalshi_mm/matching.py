@@ -11,7 +11,7 @@ from heapq import heappush
 
 from msgspec.structs import replace
 
-from .core import CONTRACT, ONE, Count, Market, OrderStatus, Price, Side
+from .core import CONTRACT, ONE, Count, Market, Price, Side
 from .fees import FeeSchedule
 from kalshi_mm.execution import (  # noqa: F401
     AccountFill, Book, BookChange, Execution, Group, GroupChange, Happening, MarketChange, OrderChange, PositionChange, Refusal,

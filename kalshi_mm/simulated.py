@@ -191,7 +191,8 @@ class SimulatedDay(Day):
 
     def _quote(self, market: Market, exchange: Exchange, now_ms: int) -> None:
         "Put the makers' quotes around what they hold for the value; leaning alone is no reason to take a stranger's quote"
-        makers, spread, fair = self.makers[market.ticker], self._spreads[market.ticker], self._fair(market, self._known[market.ticker])
+        makers, spread = self.makers[market.ticker], self._spreads[market.ticker]
+        fair = self._fair(market, self._known[market.ticker])
         bid = int(fair + self._lean(market) - spread / CENT / 2 + self._offsets[market.ticker]) * CENT
         ask, (theirs_bid, theirs_ask) = bid + spread, makers.strangers(exchange)
         if theirs_ask is not None and theirs_ask > fair * CENT: bid = min(bid, theirs_ask - CENT)

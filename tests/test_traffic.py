@@ -191,7 +191,7 @@ def test_quotes_that_are_left_standing_lose():
 
 
 class Stubborn:
-    "Two cents either side of where a market first stood, for ever"
+    "Two cents either side of where a market first stood, always"
 
     def __init__(self) -> None: self.middles: dict[str, Price] = {}
 
@@ -208,16 +208,16 @@ class Stubborn:
 
 
 def gained(strategy: Strategy, regime: str, seed: int) -> float:
-    """Dollars, by an hour of quoting from eleven in the morning with limits that don't bind. Each fill counts at fair value: what the
-    fair value does later is fair, and would only add noise"""
+    "Dollars, by an hour of quoting from eleven in the morning; a fill counts at fair value, whose later moves are noise"
     day = SimulatedDay(Calibration.of(PARSED, regime), DAY, seed, start_ms=OPEN + 25 * HOUR_MS)
     n = count(1)
     exchange = Exchange(day.markets, ids=lambda: f"id-{next(n)}")
-    limits = Limits(max_position=100_000 * CONTRACT, max_total=100_000 * CONTRACT, max_daily_loss=100_000 * DOLLAR)
-    run = Backtest(MarketMaker(strategy, Config("test", limits=limits)), exchange, day, cash=100_000 * DOLLAR).run(OPEN + 26 * HOUR_MS)
+    limits = Limits(100_000 * CONTRACT, 100_000 * CONTRACT, 100_000 * DOLLAR)  # they don't bind
+    maker = MarketMaker(strategy, Config("test", limits=limits))
+    run = Backtest(maker, exchange, day, cash=100_000 * DOLLAR).run(OPEN + 26 * HOUR_MS)
     markets = {m.ticker: m for m in day.markets}
-    fair = [day.weather.at(f.ts_ms).chance(markets[f.ticker]) for f in run.ledger.fills]
-    return sum(f.side.sign * (value - f.price / ONE) * f.count / CONTRACT for value, f in zip(fair, run.ledger.fills, strict=True))
+    fills = [(f, day.weather.at(f.ts_ms).chance(markets[f.ticker])) for f in run.ledger.fills]
+    return sum(f.side.sign * (fair - f.price / ONE) * f.count / CONTRACT for f, fair in fills)
 
 
 @pytest.mark.parametrize("regime", ["wide", "tight"])

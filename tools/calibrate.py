@@ -24,9 +24,9 @@ VOLUMES, BOOKS = DATA / "hourly_bbo_kxhighny_2025-11_2026-02.parquet", DATA / "d
 FITTED = ROOT / "kalshi_mm" / "calibration.json"
 
 ORIGIN = """Fitted by tools/calibrate.py to recordings of KXHIGHNY: best prices, their moves and makers' answers, December 2025;
-contracts traded, November 2025 to February 2026; sides and sizes of takers and what they leave to makers, December 2024 to March 2025;
-sizes at the best prices, March 2026; depth of books, and all that the tight regime has of its own, July 2026; daily highs of Central
-Park, 2022 to 2026. Times are New York's, and an hour is of the market day, which begins at 10:00 the day before."""
+contracts traded, November 2025 to February 2026; sides and sizes of takers and what they leave to makers, December 2024 to
+March 2025; sizes at the best prices, March 2026; depth of books, and all that the tight regime has of its own, July 2026; daily
+highs of Central Park, 2022 to 2026. Times are New York's; an hour is of the market day, which begins at 10:00 the day before."""
 HOURS = [f"D-1_{h}" for h in range(10, 24)] + [f"D_{h:02}" for h in range(24)]
 SPREADS = {"p_1": 1, "p_2": 2, "p_3": 3, "p_4": 4, "p_5": 5, "p_6_7": 6, "p_8_9": 8, "p_10_14": 10, "p_15_plus": 15}
 WIDEST = 25  # cents: spreads of 15 and more are drawn up to here
@@ -78,7 +78,7 @@ def answers() -> dict:
 
 
 def kept() -> list:
-    "Cents that makers gain on a trade from 10 to 90, marked at the middle of the newest buyer's and seller's prices: at once and later"
+    "Cents that makers gain on a trade from 10 to 90, against the middle of the newest buyer's and seller's prices"
     t = pd.read_parquet(TRADES)
     t = t[t.ts >= "2024-12-01"].sort_values(["ticker", "ts"], kind="stable")
     t = t.assign(ms=t.ts.astype("int64") / 1000, sign=np.where(t.taker_side == "yes", 1, -1), paid=t.yes_price * t["count"])

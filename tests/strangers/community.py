@@ -28,11 +28,13 @@ class Community(Stranger):
         self.settled: set[str] = set()
         self.session = self.client.ws.connect()
         stream = await self.session.__aenter__()
-        books = [self._books(t, await stream.orderbook(t, maxsize=100_000)) for t in tickers]
+        # While it waits for the answer to `subscribe` it throws away what comes for other subscriptions, and with it snapshots:
+        # so quiet channels first, and one book, last of all.
+        lives, fills = await stream.subscribe_market_lifecycle(), await stream.subscribe_fill(maxsize=100_000)
         others = [await stream.subscribe_user_orders(), await stream.subscribe_market_positions(),
-                  await stream.subscribe_ticker(tickers=tickers), await stream.subscribe_trade(tickers=tickers)]
-        fills, lives = await stream.subscribe_fill(maxsize=100_000), await stream.subscribe_market_lifecycle()
-        self.tasks = [asyncio.create_task(t) for t in (*books, self._fills(fills), self._lives(lives), *map(self._count, others))]
+                  await stream.subscribe_ticker(tickers=tickers)]
+        books = self._books(tickers[0], await stream.orderbook(tickers[0], maxsize=100_000))
+        self.tasks = [asyncio.create_task(t) for t in (books, self._fills(fills), self._lives(lives), *map(self._count, others))]
         return tickers
 
     async def _books(self, ticker: str, books: AsyncIterator[Any]) -> None:
@@ -53,6 +55,12 @@ class Community(Stranger):
 
     async def _count(self, messages: AsyncIterator[Any]) -> None:
         async for m in messages: self.frames[type(m).__name__] += 1
+
+    async def quote(self, ticker: str) -> tuple[float, float]:
+        if ticker in self.quotes: return self.quotes[ticker]
+        book = await self.client.markets.orderbook(ticker)
+        bid, no_bid = (max((level.price for level in side), default=0) for side in (book.yes, book.no))
+        return float(bid), float(1 - no_bid)
 
     async def look(self, ticker: str) -> None:
         now, series = int(time.time()), ticker.split("-")[0]

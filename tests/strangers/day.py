@@ -92,7 +92,9 @@ async def story(me: Stranger, series: str, within_s: float) -> dict[str, Any]:
 def main(kind: type[Stranger]) -> None:
     "PROGRAM REST WS KEY_ID KEY_FILE SERIES SECONDS"
     *where, series, within = sys.argv[1:]
-    try: print(json.dumps(asyncio.run(story(kind(*where), series, float(within)))), flush=True)
+    me = kind(*where)
+    try: print(json.dumps(asyncio.run(story(me, series, float(within)))), flush=True)
     except Exception as e:
-        print(json.dumps({"error": f"{type(e).__name__}: {e}"[:1000], "trace": traceback.format_exc()[-3000:]}), flush=True)
+        said = {"error": f"{type(e).__name__}: {e}"[:1000], "frames": me.frames, "trace": traceback.format_exc()[-3000:]}
+        print(json.dumps(said), flush=True)
         sys.exit(1)
