@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXPECTED', 'app', 'EnvOption', 'Rest', 'Ws', 'Series', 'ControlPort', 'Json', 'Seed', 'Speed', 'Data', 'Day',
-           'seconds', 'sentence', 'screen', 'guarded', 'run', 'exchange', 'until_told', 'check', 'status', 'start',
-           'stop', 'reset', 'kill', 'rearm', 'main']
+           'seconds', 'sentence', 'screen', 'guarded', 'run', 'faults_table', 'misbehaviour', 'exchange', 'until_told',
+           'check', 'conform', 'status', 'start', 'stop', 'reset', 'kill', 'rearm', 'main']
 
 # %% ../nbs/19_cli.ipynb #39623944
 import asyncio
@@ -22,18 +22,23 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
+from rich.table import Table
 
+from .catalogue import CATALOGUE, plan
 from .check import check_account, findings_table, markets_table
 from .client import Client
 from .config import Env, Settings, SettingsError, load_settings
+from .conform import compare
 from .control import ControlClient, NoEngine, Refused
 from .credentials import Credentials, CredentialsError
 from .data import DataError, read_bbo
 from .engine import EngineError
+from .faults import Faults, PlanError
 from .journal import JournalError
 from .report import live_table
 from .sandbox import Announcement, build, serve
 from .session import Home, Running, kill_at_exchange, trade
+from .state import StateError
 from .transport import ApiError, NotFound
 from .venue import Venue, VenueError, find_venue
 
@@ -53,7 +58,8 @@ def seconds(
 
 
 EXPECTED = (
-    SettingsError, CredentialsError, VenueError, EngineError, JournalError, DataError, ApiError, NoEngine, Refused, OSError,
+    SettingsError, CredentialsError, VenueError, EngineError, JournalError, DataError, ApiError, NoEngine, Refused, PlanError,
+    StateError, OSError,
 )  # fmt: skip
 
 
@@ -135,11 +141,27 @@ def run(
     guarded(trade(settings, extra, for_s, json, screen()))
 
 # %% ../nbs/19_cli.ipynb #10f0f543
+def faults_table() -> Table:
+    "The faults that there are"
+    table = Table("fault", "what it does", "to whom it happened", "by", show_lines=True)
+    for f in CATALOGUE.values(): table.add_row(f.name, f.does, f.story, f.by)
+    return table
+
+
+def misbehaviour(words: str, seed: int) -> Faults:
+    "What goes wrong, as the names in `words` or the YAML file of that name say; PlanError, OSError"
+    if not words: return Faults()
+    planned, seed = plan(Path(words).read_text(encoding="utf-8") if words.endswith((".yaml", ".yml")) else words, seed)
+    return Faults(planned, seed, lambda text: typer.echo(text, err=True))
+
+
 @app.command()
 def exchange(
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8901,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    state: Annotated[Path, typer.Option(help="Folder of its keys.")] = Path(".kalshi_mm/exchange"),
+    state: Annotated[Path | None, typer.Option(
+        help="Folder in which it is kept, with its keys: the next start goes on where this one ended. "
+             "Without it the keys are kept, in .kalshi_mm/exchange.")] = None,
     seed: Seed = None,
     speed: Speed = None,
     data: Data = None,
@@ -147,12 +169,16 @@ def exchange(
     skip_hours: Annotated[float | None, typer.Option(
         help="Hours of the market day to skip; 22 (eight in the morning) without --data, else none.", min=0, max=37)] = None,
     ed25519: Annotated[bool, typer.Option("--ed25519", help="Make that kind of key in place of RSA 2048.")] = False,
+    faults: Annotated[str, typer.Option(
+        help="What goes wrong: names with commas between them, or a .yaml file of a plan; `help` lists them.")] = "",
     attached: Annotated[bool, typer.Option("--attached", hidden=True)] = False,
     json: Json = False,
 ) -> None:
     """The sandbox: an exchange on this machine that speaks Kalshi's protocol, until Ctrl-C.
     Example: `kalshi-mm exchange --port 0 --seed 7 --speed 60 --json`
     """
+    if faults == "help": return screen().print(faults_table())
+
     def announce(where: Announcement) -> None:
         if json: print(msgspec.json.encode(where).decode(), flush=True)
         else: print(f"{where.event} trades at {where.rest} and {where.ws}\n"
@@ -162,8 +188,11 @@ def exchange(
         if bool(data) != bool(day): raise VenueError("--data and --day belong together: a recording, and the event day in it")
         rows = read_bbo(data, _day(day)) if data and day else None
         skip = skip_hours if skip_hours is not None else 0 if rows else 22
-        kind = "ed25519" if ed25519 else "rsa"
-        sandbox = build(state, seed=seed or 0, speed=speed or 1, rows=rows, skip_hours=skip, kind=kind)
+        keep = state is not None and not attached  # what `run` starts for itself ends with it
+        kind, wrong = "ed25519" if ed25519 else "rsa", misbehaviour(faults, seed or 0)
+        sandbox = build(
+            state or Path(".kalshi_mm/exchange"), seed=seed or 0, speed=speed or 1, rows=rows, skip_hours=skip, kind=kind,
+            faults=wrong, keep=keep)
         await until_told(serve(sandbox, host, port, announce), attached)
         return 0
 
@@ -213,6 +242,14 @@ def check(env: EnvOption = None, rest: Rest = None, ws: Ws = None, series: Serie
         return 1 if failed else 0
 
     guarded(work())
+
+
+@app.command()
+def conform(env: EnvOption = None, rest: Rest = None, ws: Ws = None, series: Series = None) -> None:
+    """Is the exchange what we believe it to be? Tiny far orders, all cancelled; never on production; status 1 if it isn't.
+    Example: `kalshi-mm conform --env demo`
+    """
+    guarded(compare(_settings(kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws, target_series=series), screen()))
 
 
 def _engine(settings: Settings, control_port: int | None) -> ControlClient:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Happening', 'WINDOW_MS', 'Refusal', 'invalid', 'BookChange', 'TradePrint', 'AccountFill', 'OrderChange',
-           'PositionChange', 'GroupChange', 'StatusChange', 'Group', 'Book', 'Execution']
+           'PositionChange', 'GroupChange', 'StatusChange', 'MarketChange', 'result_of', 'Group', 'Book', 'Execution']
 
 # %% ../nbs/10c_execution.ipynb #0dc3794b
 from collections import deque
@@ -14,6 +14,7 @@ from heapq import heappop
 from typing import TypeAlias
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from .core import ONE, Count, Fill, Market, Money, OrderStatus, Price, Side, cost
 from .fees import FeeSchedule
@@ -102,9 +103,24 @@ class StatusChange(_Happening, frozen=True, gc=False):
     ticker: str
     status: str  # the exchange's word
     result: str = ""  # yes, no, scalar; empty until it is known
+    value: Price | None = None  # of a YES contract, likewise
+    was: str = ""  # the status before; empty for a new market
 
 
-Happening: TypeAlias = BookChange | TradePrint | AccountFill | OrderChange | PositionChange | GroupChange | StatusChange
+class MarketChange(_Happening, frozen=True, gc=False):
+    "A market's terms have changed: its price grid, its fees or its times"
+
+    was: Market
+    now: Market
+
+
+Happening: TypeAlias = (
+    BookChange | TradePrint | AccountFill | OrderChange | PositionChange | GroupChange | StatusChange | MarketChange)
+
+
+def result_of(value: Price) -> str:
+    "The exchange's word for a settlement value"
+    return {0: "no", ONE: "yes"}.get(value, "scalar")
 
 # %% ../nbs/10c_execution.ipynb #33fd0e43
 WINDOW_MS = 15_000
@@ -144,6 +160,7 @@ class Book(Struct):
     fees: FeeSchedule
     bids: Queue
     asks: Queue
+    interest: Count = 0  # contracts held
 
     def queue(self, side: Side) -> Queue: return self.bids if side is Side.BID else self.asks
 
@@ -166,6 +183,7 @@ class _State:
         self._groups: dict[str, Group] = {}
         self._expiries: list[tuple[int, str]] = []  # a heap; entries that no longer hold are skipped
         self._happenings: list[Happening] = []
+        self._events: dict[str, str] = {}  # ticker: event; of an event's markets at most one pays
         self._clock = 0
         for m in markets: self.list_market(m)
 
@@ -175,6 +193,7 @@ class _State:
             raise ValueError(f"there is a market {market.ticker} already")
         fees = FeeSchedule.of(market.fee_type, market.fee_multiplier)
         self._books[market.ticker] = Book(market, fees, Queue(Side.BID), Queue(Side.ASK))
+        self._events[market.ticker] = market.event_ticker
         self._happenings.append(StatusChange(now_ms, market.ticker, market.status, market.result))
 
     def open_account(
@@ -187,7 +206,16 @@ class _State:
         "Add an account; ValueError if there is one of that name"
         if account in self._accounts:
             raise ValueError(f"there is an account {account} already")
-        self._accounts[account] = Account(account, cash, unlimited, self._precision if precision is None else precision)
+        precision = self._precision if precision is None else precision
+        self._accounts[account] = Account(account, cash, unlimited, precision, events=self._events)
+
+    def nets(self, account: str) -> bool:
+        "Whether an account's collateral is returned in events of which one market pays"
+        return self._accounts[account].nets
+
+    def has_account(self, account: str) -> bool:
+        "Whether there is an account of that name"
+        return account in self._accounts
 
     def take(self) -> list[Happening]:
         "What has happened since the last call, in order"
@@ -199,6 +227,10 @@ class _State:
         if ticker not in self._books:
             raise Refusal(404, "market_not_found")
         return self._books[ticker].market
+
+    def lists(self, ticker: str) -> bool:
+        "Whether there is a market of that ticker"
+        return ticker in self._books
 
     def markets(self) -> list[Market]:
         "All markets as they are now"
@@ -213,6 +245,11 @@ class _State:
         "The best bid and the best ask"
         book = self._books[ticker]
         return book.bids.best, book.asks.best
+
+    def top(self, ticker: str) -> tuple[tuple[Price, Count] | None, tuple[Price, Count] | None]:
+        "The best bid and the best ask, with the contracts there"
+        book = self._books[ticker]
+        return book.bids.top, book.asks.top
 
     def order(self, order_id: str) -> LiveOrder:
         "An order, resting or done; Refusal if there is none"
@@ -236,12 +273,12 @@ class _State:
         "An account as it is now"
         a = self._accounts[account]
         free, locked = a.free, a.locked
-        holdings = {t: copy(h) for t, h in a.holdings.items() if h.volume or h.orders}
+        holdings = {t: replace(h, known=None) for t, h in a.holdings.items() if h.volume or h.orders}
         return Ledger(a.name, free, locked, holdings, list(a.fills), list(a.settlements))
 
     def open_interest(self, ticker: str) -> Count:
         "Contracts that are held"
-        return sum(max(0, a.holdings[ticker].position.net) for a in self._accounts.values() if ticker in a.holdings)
+        return self._books[ticker].interest
 
 # %% ../nbs/10c_execution.ipynb #d14ecb14
 class Execution(_State):
@@ -249,6 +286,14 @@ class Execution(_State):
 
     def advance(self, now_ms: int) -> None:
         "Let time pass: orders that have expired go"
+        if self.due(now_ms): self._enter(now_ms)
+
+    def due(self, now_ms: int) -> bool:
+        "Whether an order may have expired"
+        return bool(self._expiries) and self._expiries[0][0] <= now_ms
+
+    def _enter(self, now_ms: int) -> None:
+        "Something is asked of the exchange: first go those whose time has come"
         self._clock += 1
         while self._expiries and self._expiries[0][0] <= now_ms:
             due, order_id = heappop(self._expiries)
@@ -304,7 +349,10 @@ class Execution(_State):
     def _fill(self, book: Book, order: LiveOrder, price: Price, count: Count, is_taker: bool, trade_id: str, now_ms: int) -> None:
         "One side of a trade"
         account = self._accounts[order.account]
+        h = account.holding(order.ticker)
+        book.interest -= max(0, h.position.net)
         fill = account.fill(order, price, count, is_taker, trade_id, book.fees, now_ms)
+        book.interest += max(0, h.position.net)
         order.filled += count
         if is_taker:
             order.taker_cost, order.taker_fees = order.taker_cost + cost(price, count), order.taker_fees + fill.fee
@@ -314,7 +362,6 @@ class Execution(_State):
             order.status = OrderStatus.EXECUTED
             self._forget(account, order)
         if account.unlimited: return
-        h = account.holdings[order.ticker]
         self._happenings.append(AccountFill(now_ms, order.account, fill, h.position.net))
         if not is_taker: self._tell(account, order, "Trade", now_ms)
         self._tell_position(account, order.ticker, now_ms)

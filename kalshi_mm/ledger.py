@@ -57,17 +57,24 @@ class Holding(Struct):
         self,
         extra: tuple[Side, Price, Count] | None = None,  # an order to count as if it rested
         without: str = "",  # the id of a resting order not to count
+        shorts: bool = True,  # whether to count what short contracts lock, and what to close them would free
     ) -> Money:
         "The dollar that each short contract may have to pay, and what resting orders may cost"
         net, need = self.position.net, self.resting
         if extra: need += cost(opening_cost(*extra[:2]), extra[2])
         if without: need -= cost(opening_cost((o := self.orders[without]).side, o.price), o.remaining)
-        if net == 0: return need
+        if net == 0 or (net < 0 and not shorts): return need
         closing = Side.ASK if net > 0 else Side.BID
         orders = [(opening_cost(closing, o.price), o.remaining) for o in self.orders.values()
                   if o.side is closing and o.order_id != without]
         if extra and extra[0] is closing: orders.append((opening_cost(*extra[:2]), extra[2]))
         return need - relief(abs(net), orders) + cost(ONE, max(0, -net))
+
+    @property
+    def most(self) -> Money:
+        "What the holding locks at most, if nothing closed anything: quickly known"
+        net = self.position.net
+        return self.resting if net >= 0 else self.resting - cost(ONE, net)
 
     @property
     def locked(self) -> Money:
@@ -127,6 +134,8 @@ class Account(Struct):
     fills: list[Fill] = field(default_factory=list)
     settlements: list[Settlement] = field(default_factory=list)
     client_ids: set[str] = field(default_factory=set)  # every one that was ever used
+    nets: bool = False  # whether collateral is returned in events of which one market pays
+    events: dict[str, str] = field(default_factory=dict)  # the exchange's: ticker and event
 
     def holding(self, ticker: str) -> Holding:
         "What the account has in a market, made on first use"
@@ -134,9 +143,26 @@ class Account(Struct):
             h = self.holdings[ticker] = Holding(Position(ticker))
         return h
 
+    def locks(
+        self,
+        ticker: str,  # a market, whose event counts if the account nets
+        extra: tuple[Side, Price, Count] | None = None,  # an order to count as if it rested there
+        without: str = "",  # the id of an order not to count
+    ) -> Money:
+        "What a market locks, or its event: of all that is short there, one market can have to pay"
+        this = self.holding(ticker)
+        if not self.nets: return this.locks(extra, without)
+        event = self.events.get(ticker, ticker)
+        every = [h for t, h in self.holdings.items() if self.events.get(t, t) == event]
+        terms = [(h, extra, without) if h is this else (h, None, "") for h in every]
+        apart = sum(h.locks(e, w) for h, e, w in terms)
+        return min(apart, sum(h.locks(e, w, shorts=False) for h, e, w in terms)
+                   + cost(ONE, max(max(0, -h.position.net) for h in every)))
+
     @property
     def locked(self) -> Money:
-        return sum(h.locked for h in self.holdings.values())
+        if not self.nets: return sum(h.locked for h in self.holdings.values())
+        return sum(self.locks(t) for t in {self.events.get(t, t): t for t in self.holdings}.values())
 
     @property
     def free(self) -> Money:
@@ -154,7 +180,9 @@ class Account(Struct):
     ) -> bool:
         "Whether what an order locks, and the fee of what it opens, is within the free cash"
         h = self.holding(ticker)
-        need = h.locks(extra=(side, price, count), without=amends) - h.locked
+        most = cost(opening_cost(side, price), count) + (takes.estimate(price, count, is_taker=True) if takes else 0)
+        if self.cash - most >= sum(each.most for each in self.holdings.values()): return True  # the usual case
+        need = self.locks(ticker, (side, price, count), amends) - (self.locks(ticker) if self.nets else h.locked)
         if takes: need += takes.estimate(price, max(0, count - h.closable(side, without=amends)), is_taker=True)
         return need <= 0 or need <= self.free
 
@@ -207,3 +235,15 @@ class Ledger(Struct, frozen=True):
     def positions(self) -> dict[str, Position]:
         "The position in each market that was ever traded"
         return {t: h.position for t, h in self.holdings.items() if h.volume}
+
+    def as_of(
+        self,
+        ms: int,  # UTC
+    ) -> "Ledger":
+        "With the fills, settlements and positions as they were then; the rest as it is"
+        fills, settlements = [f for f in self.fills if f.ts_ms <= ms], [s for s in self.settlements if s.ts_ms <= ms]
+        if (len(fills), len(settlements)) == (len(self.fills), len(self.settlements)): return self
+        held: dict[str, Holding] = {}
+        for f in fills: held.setdefault(f.ticker, Holding(Position(f.ticker))).add(f)
+        for s in settlements: held[s.ticker].position, held[s.ticker].basis = held[s.ticker].position.settled(s.value), 0
+        return Ledger(self.account, self.cash, self.locked, held, fills, settlements)

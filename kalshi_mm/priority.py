@@ -86,6 +86,11 @@ class Queue:
     def best(self) -> Price | None:
         return self.sign * self.ranks[-1] if self.ranks else None
 
+    @property
+    def top(self) -> tuple[Price, Count] | None:
+        "The best price and the contracts there"
+        return (price, self.levels[price].total) if (price := self.best) is not None else None
+
     def crosses(
         self,
         price: Price,  # of an order of the other side

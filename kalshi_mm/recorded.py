@@ -6,11 +6,12 @@
 __all__ = ['Row', 'RecordedDay']
 
 # %% ../nbs/12b_recorded.ipynb #5c06ff1f
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from .core import ONE, Price
+from .core import ONE, Count, Price, Side
 from .matching import Exchange
 from .traffic import Calibration, Day, event_of, mid, pays
 
@@ -35,6 +36,9 @@ class RecordedDay(Day):
         self.high = high
         self._next = 0  # index of the first row that hasn't been followed
         self._best: dict[str, tuple[Price | None, Price | None]] = {}  # as recorded
+        self._mids: dict[str, tuple[list[int], list[Price]]] = defaultdict(lambda: ([], []))  # of each market: when, and what
+        for ms, ticker, bid, ask in self.rows:
+            for column, entry in zip(self._mids[ticker], (ms, mid(bid, ask)), strict=True): column.append(entry)
         self._at(self.at_ms, self._follow)
 
     @property
@@ -60,7 +64,12 @@ class RecordedDay(Day):
         for ticker, (bid, ask) in changed.items(): self.makers[ticker].quote(exchange, bid, ask, now_ms)
         if self._next < len(self.rows): self._at(self.rows[self._next][0], self._follow)
 
-    def _taker(self, exchange: Exchange, now_ms: int) -> None:
+    def _worth(self, ticker: str, ahead_ms: int) -> Price | None:
+        "The mid that was recorded then; None before the first"
+        when, mids = self._mids[ticker]
+        i = bisect_right(when, self.at_ms + ahead_ms)
+        return mids[i - 1] if i else None
+
+    def _taken(self, exchange: Exchange, now_ms: int, ticker: str, side: Side, count: Count) -> None:
         "After a taker of ours the recorded prices stand again: they were recorded after such takers"
-        super()._taker(exchange, now_ms)
         for ticker, (bid, ask) in self._best.items(): self.makers[ticker].quote(exchange, bid, ask, now_ms)

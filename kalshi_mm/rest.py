@@ -6,7 +6,7 @@
 __all__ = ['log', 'OPERATIONS', 'told', 'primary', 'on_shard', 'place', 'named', 'cancelled', 'create_order', 'cancel_order',
            'cancel_all_orders', 'amend_order', 'decrease_order', 'batch_create_orders', 'batch_cancel_orders',
            'deprecated', 'limit_of', 'create_group', 'reset_group', 'trigger_group', 'set_group_limit', 'delete_group',
-           'Operation', 'Rest']
+           'set_netting', 'Operation', 'Rest']
 
 # %% ../nbs/13f_rest.ipynb #852792b5
 import logging
@@ -16,7 +16,7 @@ from functools import partial
 
 from msgspec import Struct
 
-from . import reads
+from . import history, reads
 from .access import COSTS, DEFAULT_COST, Allowance, ApiKeys
 from .core import CONTRACT, Count, Side, count_str
 from .execution import Refusal
@@ -25,7 +25,8 @@ from .reads import BASE, Answer, Call, order_of
 from .shapes import Json, averages
 from .tradingday import TradingDay
 from .wire import AmendOrderV2Request, BatchCancelOrdersV2Request, BatchCreateOrdersV2Request, CreateOrderV2Request
-from .wire import DecreaseOrderV2Request, Fault, OrderGroupRequest, Query, count_of, decode, fault, one_of, price_of
+from .wire import DecreaseOrderV2Request, Fault, OrderGroupRequest, Query, UpdateSubaccountNettingRequest, count_of
+from .wire import decode, fault, one_of, price_of
 
 # %% ../nbs/13f_rest.ipynb #1411c015
 log = logging.getLogger(__name__)
@@ -81,13 +82,11 @@ def create_order(c: Call) -> Answer:
 
 def cancel_order(c: Call) -> Answer:
     "DELETE /portfolio/events/orders/{order_id}"
-    primary(c.query.number("subaccount"))
     return 200, cancelled(c, c.args["order_id"])
 
 
 def cancel_all_orders(c: Call) -> Answer:
     "DELETE /portfolio/events/orders"
-    primary(c.query.number("subaccount"))
     c.day.exchange.cancel_all(c.account, c.now)
     return 204, None
 
@@ -186,6 +185,14 @@ def delete_group(c: Call) -> Answer:
     c.day.exchange.delete_group(c.account, c.args["order_group_id"], c.now)
     return 200, {}
 
+# %% ../nbs/13f_rest.ipynb #c03ca8f4
+def set_netting(c: Call) -> Answer:
+    "PUT /portfolio/subaccounts/netting"
+    r = decode(c.body, UpdateSubaccountNettingRequest)
+    primary(r.subaccount_number)
+    c.day.exchange.set_netting(c.account, r.enabled, c.now)
+    return 200, None
+
 # %% ../nbs/13f_rest.ipynb #4d4b4856
 class Operation(Struct, frozen=True):
     "Something that can be asked for"
@@ -224,14 +231,23 @@ OPERATIONS = (
     _public("GetMarkets", "/markets", reads.markets),
     _public("GetTrades", "/markets/trades", reads.trades),
     _public("GetMarketOrderbooks", "/markets/orderbooks", reads.orderbooks),
+    _public("BatchGetMarketCandlesticks", "/markets/candlesticks", history.batch_candlesticks),
     _public("GetMarket", "/markets/{ticker}", reads.market),
     _public("GetMarketOrderbook", "/markets/{ticker}/orderbook", reads.orderbook),
+    _public("GetMarketCandlesticks", "/series/{series_ticker}/markets/{ticker}/candlesticks", history.market_candlesticks),
+    _public("GetMarketCandlesticksByEvent", "/series/{series_ticker}/events/{ticker}/candlesticks", history.event_candlesticks),
+    _public("GetIncentivePrograms", "/incentive_programs", history.incentive_programs),
+    _public("GetHistoricalCutoff", "/historical/cutoff", history.cutoff),
+    _public("GetTradesHistorical", "/historical/trades", history.trades),
     _public("GetAccountEndpointCosts", "/account/endpoint_costs", reads.endpoint_costs),
     _private("GetAccountApiLimits", "/account/limits", reads.account_limits),
     Operation("GetBalance", "GET", "/portfolio/balance", reads.balance, bucket="balance", cost=1),
     _private("GetPositions", "/portfolio/positions", reads.positions),
     _private("GetFills", "/portfolio/fills", reads.fills),
     _private("GetSettlements", "/portfolio/settlements", reads.settlements),
+    _private("GetPortfolioRestingOrderTotalValue", "/portfolio/summary/total_resting_order_value", reads.resting_value),
+    _private("GetSubaccountNetting", "/portfolio/subaccounts/netting", reads.netting),
+    _write("UpdateSubaccountNetting", "PUT", "/portfolio/subaccounts/netting", set_netting),
     _private("GetOrders", _V1, reads.orders),
     _private("GetOrderQueuePositions", f"{_V1}/queue_positions", reads.queue_positions),
     _private("GetOrder", _V1 + "/{order_id}", reads.order),
@@ -299,7 +315,9 @@ class Rest:
         price = COSTS.get((method, op.path), DEFAULT_COST) if op.cost is None else op.cost
         allowance.spend(op.bucket, price, now)
         self._day.exchange.advance(now)
-        return op.act(Call(self._day, account, Query(op.name, query), args, body, allowance))
+        asked = Query(op.name, query)
+        if op.private: primary(asked.number("subaccount"))
+        return op.act(Call(self._day, account, asked, args, body, allowance))
 
     def _find(self, method: str, path: str) -> tuple[Operation, dict[str, str]]:
         if path.startswith(f"{BASE}/"):

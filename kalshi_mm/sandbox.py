@@ -4,20 +4,19 @@
 
 # %% auto #0
 __all__ = ['log', 'STREAM', 'HEARTBEAT_S', 'MOST_FRAMES', 'SERIES', 'ACCOUNT', 'TICK_S', 'Connection', 'Address', 'wall_ms',
-           'Sandbox', 'respond', 'build', 'Announcement', 'serve']
+           'Sandbox', 'written', 'build', 'Announcement', 'serve']
 
 # %% ../nbs/13g_sandbox.ipynb #4e5d09a2
 import asyncio
 import contextlib
 import logging
 import time
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from email.utils import formatdate
 from importlib.resources import files
 from ipaddress import ip_address
 from pathlib import Path
-from random import Random
 
 import msgspec
 from aiohttp import WSMsgType, web
@@ -25,12 +24,15 @@ from msgspec import Struct
 
 from .access import ApiKeys
 from .core import DOLLAR, Money
+from .faults import Faults, Reply
 from .matching import Exchange
 from .reads import BASE, Answer
 from .recorded import RecordedDay, Row
 from .rest import Rest, told
 from .simulated import SimulatedDay
+from .state import Ids, State
 from .streams import Session
+from .tape import Tape
 from .traffic import Calibration, MarketClock, Traffic, day_event, event_of
 from .tradingday import TradingDay, audit
 from .wire import Fault, fault
@@ -53,14 +55,21 @@ class Connection:
         session: Session,
         now_ms: Callable[[], int],  # UTC
         heartbeat_s: float,  # seconds between pings
+        faults: Faults,
+        transport: asyncio.Transport,  # of the socket
     ):
-        self.socket, self.session = socket, session
+        self.socket, self.session, self.account = socket, session, session.account
         self.wake = asyncio.Event()  # set when the session may have something to send
         self._now_ms, self._heartbeat_s = now_ms, heartbeat_s
+        self._faults, self._transport = faults, transport
+        self._held: list[bytes] = []  # frames that a fault keeps behind the next one
+        self._flowing, self._hushed = asyncio.Event(), asyncio.Event()
+        self._flowing.set()
+        self._closing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         "Serve the client until it goes"
-        tasks = [asyncio.create_task(part) for part in (self._read(), self._write(), self._beat())]
+        tasks = [asyncio.create_task(part) for part in (self._read(), self._write(), self._beat(), self._hush())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             with contextlib.suppress(ConnectionError):  # it went while we were writing
@@ -68,6 +77,7 @@ class Connection:
         finally:
             for task in tasks: task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        while self._hushed.is_set() and not self._transport.is_closing(): await asyncio.sleep(self._heartbeat_s)  # noqa: ASYNC110
 
     async def _read(self) -> None:
         async for message in self.socket:
@@ -80,12 +90,52 @@ class Connection:
         while True:
             await self.wake.wait()
             self.wake.clear()
-            while len(self.session): await self.socket.send_str(self.session.pop().decode())
+            while await self._flowing.wait() and len(self.session):
+                for sent in self._faults.on_frame(self.session.pop(), self._held):
+                    if sent.wait_ms: await asyncio.sleep(sent.wait_ms / 1000)
+                    await self.socket.send_str(sent.frame.decode())
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._heartbeat_s)
             await self.socket.ping(b"heartbeat")
+
+    async def _hush(self) -> None: await self._hushed.wait()
+
+    def renumber(self, by: int) -> None: self.session.renumber(by)
+
+    def fail(self, code: int) -> None:
+        "End the subscriptions with an error"
+        self.session.fail(code)
+        self.wake.set()
+
+    def clog(self, frames: int, for_ms: int) -> None:
+        "Send nothing for a while, with room for few frames"
+        self.session.limit, room = frames, self.session.limit
+        self._flowing.clear()
+        asyncio.get_running_loop().call_later(for_ms / 1000, self._unclog, room)
+
+    def _unclog(self, room: int) -> None:
+        self.session.limit = room
+        self._flowing.set()
+
+    def hush(self) -> None:
+        "Say nothing any more, and read nothing"
+        self._hushed.set()
+        self._flowing.clear()
+
+    def close(self, code: int) -> "asyncio.Task[None]":
+        "Close in order; who is hushed can't"
+        self._closing = asyncio.create_task(self._close(code))
+        return self._closing
+
+    async def _close(self, code: int) -> None:
+        if self._hushed.is_set(): self.abort()
+        else: await self.socket.close(code=code, message=b"going away")
+
+    def abort(self) -> None:
+        "Reset the connection"
+        self._transport.abort()
 
 # %% ../nbs/13g_sandbox.ipynb #29fe0260
 TICK_S = 0.05  # how late an order's expiry may be noticed
@@ -106,6 +156,8 @@ def wall_ms() -> int:
 class Sandbox:
     "The exchange on a port"
 
+    _skew_ms = 0  # by how much its clock is ahead of the true time
+
     def __init__(
         self,
         exchange: Exchange,  # with the members' accounts; the traffic's markets are listed here
@@ -116,16 +168,22 @@ class Sandbox:
         tier: str = "basic",  # usage tier, which sets the token buckets
         heartbeat_s: float = HEARTBEAT_S,  # seconds between pings
         queue: int = 20_000,  # frames that may wait for a subscription
+        faults: Faults | None = None,  # what goes wrong; None for nothing
+        state: State | None = None,  # where the exchange is kept; None for one that ends with the process
+        tape: Tape | None = None,  # of an exchange that was kept
         wall_ms: Callable[[], int] = wall_ms,  # UTC
     ):
-        self.exchange, self.keys = exchange, keys
-        self.day = TradingDay(exchange, traffic, clock, wall_ms)
+        self.exchange, self.keys, self.faults, self._state = exchange, keys, faults or Faults(), state
+        self.day = TradingDay(exchange, traffic, clock, lambda: wall_ms() + self._skew_ms,
+                              tape=tape, commit=state.commit if state else None)
         self.day.on_told = self._told
         self.rest = Rest(self.day, keys, tier)
-        self._heartbeat_s, self._queue = heartbeat_s, queue
+        self._tier, self._heartbeat_s, self._queue, self._wall_ms = tier, heartbeat_s, queue, wall_ms
         self._connections: set[Connection] = set()
         self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
         self._pump: asyncio.Task[None] | None = None
+        self._rising: asyncio.Task[None] | None = None
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> Address:
         "Listen, on a free port if it is 0, and let the day begin; OSError if the port is taken"
@@ -135,18 +193,22 @@ class Sandbox:
         app.router.add_route("*", "/{any:.*}", self._request)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        self._site = web.TCPSite(self._runner, host, port)
+        await self._site.start()
         self._pump = asyncio.create_task(self._run())
-        where = f"{host}:{self._runner.addresses[0][1]}"
+        self._host, self._port = host, self._runner.addresses[0][1]
+        where = f"{host}:{self._port}"
         return Address(f"http://{where}{BASE}", f"ws://{where}{STREAM}")
 
     async def stop(self) -> None:
         "Close every connection and stop listening; raises what has ended the day, if it had ended"
-        for c in list(self._connections): await c.socket.close(code=1001, message=b"going away")
+        if self._rising: self._rising.cancel()
+        await asyncio.gather(*(c.close(1001) for c in self.lines))
         if self._runner: await self._runner.cleanup()
         if self._pump:
             self._pump.cancel()
             with contextlib.suppress(asyncio.CancelledError): await self._pump
+        if self._state: self._state.close()
 
     async def join(self) -> None:
         "Wait while the day runs; raises what ends it"
@@ -154,25 +216,48 @@ class Sandbox:
 
     async def _run(self) -> None:
         "Let the day pass"
+        began_ms = self._wall_ms()
         while True:
+            self.faults.on_tick(self, self._wall_ms() - began_ms)
             wait_ms = 0 if self.day.step() else self.day.wait_ms()
             await asyncio.sleep(TICK_S if wait_ms is None else min(TICK_S, wait_ms / 1000))
 
     def _told(self) -> None:
         for c in self._connections: c.wake.set()
 
-    async def _request(self, request: web.Request) -> web.Response:
-        query = {name: request.query.getall(name) for name in request.query}
-        return respond(self.rest.answer(request.method, request.rel_url.raw_path, query, request.headers, await request.read()))
+    async def _request(self, request: web.Request) -> web.StreamResponse:
+        path, body = request.rel_url.raw_path, await request.read()
+        name = f"{request.method} {path.removeprefix(BASE)}"
+        reply = self.faults.on_request(name)
+        if reply is None:
+            query = {name: request.query.getall(name) for name in request.query}
+            reply = self.faults.on_answer(name, written(self.rest.answer(request.method, path, query, request.headers, body)))
+        return await self._send(request, reply)
+
+    async def _send(self, request: web.Request, reply: Reply) -> web.StreamResponse:
+        "Answer, in time or late, and whole or not"
+        if reply.wait_ms: await asyncio.sleep(reply.wait_ms / 1000)
+        date = {"Date": formatdate(self.now() / 1000, usegmt=True)} if self._skew_ms else {}  # else aiohttp adds the true one
+        if reply.cut is None: return web.Response(status=reply.status, body=reply.body, content_type=reply.kind, headers=date)
+        response = web.StreamResponse(status=reply.status or 200, headers={"Content-Length": str(len(reply.body or b""))})
+        if reply.cut and reply.body:
+            await response.prepare(request)
+            await response.write(reply.body[:reply.cut])
+        if request.transport: request.transport.close()
+        return response
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
+        refused = self.faults.on_request(f"GET {STREAM}")
+        if refused: return await self._send(request, refused)
         try:
             account = self.keys.caller(request.headers, "GET", request.rel_url.raw_path, self.day.now())
         except Fault as e:
-            return respond(told(e))
-        socket = web.WebSocketResponse()
+            return await self._send(request, written(told(e)))
+        socket, transport = web.WebSocketResponse(), request.transport
         await socket.prepare(request)
-        connection = Connection(socket, Session(account, self.day, self._queue), self.day.now, self._heartbeat_s)
+        assert transport is not None  # or `prepare` would have failed
+        session = Session(account, self.day, self._queue)
+        connection = Connection(socket, session, self.day.now, self._heartbeat_s, self.faults, transport)
         self._connections.add(connection)
         self.day.sessions.add(connection.session)
         try:
@@ -182,19 +267,46 @@ class Sandbox:
             self.day.sessions.discard(connection.session)
         return socket
 
-    async def _ledger(self, request: web.Request) -> web.Response:
+    async def _ledger(self, request: web.Request) -> web.StreamResponse:
         "The audit door: the sandbox's own, for this machine only"
         account = request.query.get("account", ACCOUNT)
         here = request.remote is not None and ip_address(request.remote).is_loopback
-        if not here or account not in self.keys.accounts: return respond(told(fault(404, "not_found")))
-        return respond((200, audit(self.exchange, account)))
+        known = here and account in self.keys.accounts
+        answer = (200, audit(self.exchange, account)) if known else told(fault(404, "not_found"))
+        return await self._send(request, written(answer))
+
+    # levers for faults
+    @property
+    def accounts(self) -> Iterable[str]: return list(self.keys.accounts)
+
+    @property
+    def lines(self) -> Sequence[Connection]: return list(self._connections)
+
+    def now(self) -> int: return self.day.now()
+
+    def shift_clock(self, by_ms: int) -> None:
+        "Let the exchange's clock be wrong; one that is set back stands still until it is right again"
+        self._skew_ms += by_ms
+
+    def restart(self, down_ms: int) -> None:
+        "End all connections, listen to nobody for a while, and come back with full buckets and the same orders"
+        self._rising = asyncio.create_task(self._restart(down_ms))
+
+    async def _restart(self, down_ms: int) -> None:
+        assert self._site and self._runner and self._runner.server
+        await self._site.stop()
+        for connection in list(self._runner.server.connections):
+            if connection.transport: connection.transport.abort()
+        await asyncio.sleep(down_ms / 1000)
+        self.rest = Rest(self.day, self.keys, self._tier)
+        self._site = web.TCPSite(self._runner, self._host, self._port)
+        await self._site.start()
 
 
-def respond(answer: Answer) -> web.Response:
-    "An answer as HTTP; aiohttp adds the Date by which clients measure their clock"
+def written(answer: Answer) -> Reply:
+    "An answer as it goes over the line, if nothing befalls it"
     status, body = answer
-    if body is None: return web.Response(status=status)
-    return web.Response(status=status, body=msgspec.json.encode(body), content_type="application/json")
+    return Reply(status, None if body is None else msgspec.json.encode(body))
 
 # %% ../nbs/13g_sandbox.ipynb #34413f97
 def build(
@@ -210,26 +322,34 @@ def build(
     cash: Money = 10_000 * DOLLAR,  # that each account begins with
     tier: str = "basic",
     heartbeat_s: float = HEARTBEAT_S,
+    faults: Faults | None = None,  # what goes wrong; None for nothing
+    keep: bool = False,  # all that happens, in the directory; and go on where the exchange that is there ended
     wall_ms: Callable[[], int] = wall_ms,  # UTC
-) -> Sandbox:  # ValueError if an option or a key file makes no sense
+) -> Sandbox:  # ValueError if an option or a key file makes no sense; StateError
     "A sandbox as the options say"
-    now = wall_ms()
+    now, state = wall_ms(), State(directory) if keep else None
+    remember = state.fact if state else lambda name, value: value
+    given = (seed, speed, (day or datetime.fromtimestamp(now // 1000, UTC).date() + timedelta(days=1)).isoformat())
+    seed, speed, of = msgspec.json.decode(remember("options", msgspec.json.encode(given).decode()), type=tuple[int, float, date])
     calibration = Calibration.of(msgspec.json.decode((files("kalshi_mm") / "calibration.json").read_bytes()))
-    event_day = day or datetime.fromtimestamp(now // 1000, UTC).date() + timedelta(days=1)
-    open_ms = day_event(SERIES, event_day, 0)[0].open_ms if rows is None else event_of(row[1] for row in rows)[0].open_ms
-    start_ms = open_ms + round(skip_hours * 3_600_000)
-    traffic = (SimulatedDay(calibration, event_day, seed, series=SERIES, start_ms=start_ms) if rows is None
-               else RecordedDay(rows, calibration, seed, start_ms=start_ms))
-    begin = traffic.next_ms()
-    if begin is None: raise ValueError("there is nothing left of the day to trade")
-    ids = Random(f"{seed}-{now}-ids")
-    exchange = Exchange([], ids=lambda: str(uuid.UUID(int=ids.getrandbits(128), version=4)))
+
+    def traffic(start_ms: int) -> SimulatedDay | RecordedDay:
+        if rows is not None: return RecordedDay(rows, calibration, seed, start_ms=start_ms)
+        return SimulatedDay(calibration, of, seed, series=SERIES, start_ms=start_ms)
+
+    open_ms = day_event(SERIES, of, 0)[0].open_ms if rows is None else event_of(row[1] for row in rows)[0].open_ms
+    first = traffic(open_ms + round(skip_hours * 3_600_000))
+    if (begin := first.next_ms()) is None: raise ValueError("there is nothing left of the day to trade")
+    began = msgspec.json.decode(remember("began", msgspec.json.encode((now, begin)).decode()), type=tuple[int, int])
+    clock = MarketClock(*began, speed)
+    exchange, tape = state.load(f"{seed}-{now}-ids") if state else (Exchange([], ids=Ids(f"{seed}-{now}-ids")), None)
     keys = ApiKeys()
     for account in accounts:
         keys.make(kind, directory, account)
-        exchange.open_account(account, cash)
-    clock = MarketClock(now, begin, speed)
-    return Sandbox(exchange, traffic, clock, keys, tier=tier, heartbeat_s=heartbeat_s, wall_ms=wall_ms)
+        if not exchange.has_account(account): exchange.open_account(account, cash)
+    today = first if began == (now, begin) else traffic(clock.day_ms(now))
+    return Sandbox(exchange, today, clock, keys, tier=tier, heartbeat_s=heartbeat_s, faults=faults, state=state, tape=tape,
+                   wall_ms=wall_ms)
 
 # %% ../nbs/13g_sandbox.ipynb #d76b047b
 class Announcement(Struct, frozen=True):

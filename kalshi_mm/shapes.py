@@ -7,10 +7,11 @@ __all__ = ['Json', 'Levels', 'market_id', 'user_id', 'dollars_str', 'cents_of', 
            'no_levels', 'book_json', 'snapshot', 'delta', 'trade_json', 'trade', 'fill_json', 'fill', 'order_json',
            'user_order', 'averages', 'position_json', 'event_position_json', 'spent_on', 'market_position',
            'settlement_json', 'group_update', 'Figures', 'Terms', 'grid_json', 'strikes_json', 'rules', 'title',
-           'market_json', 'ticker', 'lifecycle', 'series_json', 'event_json']
+           'market_json', 'ticker', 'lifecycle', 'revised', 'series_json', 'event_json']
 
 # %% ../nbs/13c_shapes.ipynb #ec349939
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha1
 from typing import TypeAlias
 
@@ -18,7 +19,7 @@ from msgspec import Raw, Struct
 
 from .core import CENT, CONTRACT, DOLLAR, ONE, Count, Fill, Market, Money, Price, Side, TickGrid
 from .core import cost, count_str, money_str, price_str
-from .execution import AccountFill, BookChange, GroupChange, OrderChange, PositionChange, TradePrint
+from .execution import AccountFill, BookChange, GroupChange, MarketChange, OrderChange, PositionChange, TradePrint
 from .ledger import Holding, Settlement, opening_cost
 from .priority import LiveOrder
 from .streams import Update
@@ -28,6 +29,7 @@ from .wire import rfc3339
 Json: TypeAlias = dict[str, object]
 
 
+@lru_cache(10_000)
 def _uuid(name: str) -> str:
     "The UUID, of version 5, that a name has here"
     h = sha1(name.encode()).hexdigest()
@@ -348,8 +350,25 @@ def lifecycle(
         msg = {"event_type": "determined", "result": m.result, "determination_ts": ts,
                "settlement_value": price_str(t.value or 0)}
     elif m.status == "finalized": msg = {"event_type": "settled", "settled_ts": ts}
-    if not msg: return None
-    return Update("market_lifecycle_v2", "market_lifecycle_v2", {"market_ticker": m.ticker} | msg)
+    return _news(m.ticker, msg) if msg else None
+
+
+def _news(ticker: str, msg: Json) -> Update:
+    return Update("market_lifecycle_v2", "market_lifecycle_v2", {"market_ticker": ticker} | msg)
+
+
+def revised(h: MarketChange) -> list[Update]:
+    "News of a market's terms for the stream"
+    now, said = h.now, []
+    if now.grid != h.was.grid:
+        said.append(_news(now.ticker, {"event_type": "price_level_structure_updated", **grid_json(now.grid)}))
+    if now.close_ms != h.was.close_ms:
+        said.append(_news(now.ticker, {"event_type": "close_date_updated", "close_ts": now.close_ms // 1000}))
+    if (now.fee_type, now.fee_multiplier) != (h.was.fee_type, h.was.fee_multiplier):
+        said.append(Update("market_lifecycle_v2", "event_fee_update", {
+            "event_ticker": now.event_ticker, "fee_type_override": now.fee_type,
+            "fee_multiplier_override": Raw(now.fee_multiplier.encode())}))
+    return said
 
 # %% ../nbs/13c_shapes.ipynb #0be2a1e9
 _SERIES: Mapping[str, tuple[str, str]] = {"KXHIGHNY": ("Highest temperature in NYC", "Climate and Weather")}  # title, category

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['T', 'rfc3339', 'Fault', 'fault', 'undecodable', 'out_of_bounds', 'CreateOrderV2Request', 'AmendOrderV2Request',
            'DecreaseOrderV2Request', 'CancelItem', 'BatchCreateOrdersV2Request', 'BatchCancelOrdersV2Request',
-           'OrderGroupRequest', 'decode', 'price_of', 'count_of', 'one_of', 'Query', 'page']
+           'UpdateSubaccountNettingRequest', 'OrderGroupRequest', 'decode', 'price_of', 'count_of', 'one_of', 'Query',
+           'page']
 
 # %% ../nbs/13_wire.ipynb #22a84438
 import base64
@@ -13,6 +14,7 @@ import binascii
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -23,8 +25,11 @@ from .core import Count, Price, parse_count, parse_price
 # %% ../nbs/13_wire.ipynb #004b2e45
 def rfc3339(ms: int) -> str:
     "UTC milliseconds as the wire prints a time"
-    t = datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{t}.{ms % 1000:03d}Z" if ms % 1000 else f"{t}Z"
+    return f"{_second(ms // 1000)}.{ms % 1000:03d}Z" if ms % 1000 else f"{_second(ms // 1000)}Z"
+
+
+@lru_cache(10_000)
+def _second(s: int) -> str: return datetime.fromtimestamp(s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 # %% ../nbs/13_wire.ipynb #7e8a309b
 class Fault(Exception):
@@ -125,6 +130,13 @@ class BatchCancelOrdersV2Request(Struct, frozen=True):
     "DELETE /portfolio/events/orders/batched"
 
     orders: list[CancelItem]
+
+
+class UpdateSubaccountNettingRequest(Struct, frozen=True):
+    "PUT /portfolio/subaccounts/netting"
+
+    subaccount_number: int
+    enabled: bool
 
 
 class OrderGroupRequest(Struct, frozen=True, kw_only=True):

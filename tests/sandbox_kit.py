@@ -107,7 +107,7 @@ PAYLOADS = {
     "error": "errorResponsePayload", "orderbook_snapshot": "orderbookSnapshotPayload", "orderbook_delta": "orderbookDeltaPayload",
     "ticker": "tickerPayload", "trade": "tradePayload", "fill": "fillPayload", "user_order": "userOrderPayload",
     "market_position": "marketPositionPayload", "market_lifecycle_v2": "marketLifecycleV2Payload",
-    "order_group_updates": "orderGroupUpdatesPayload",
+    "order_group_updates": "orderGroupUpdatesPayload", "event_fee_update": "eventFeeUpdatePayload",
 }
 
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from kalshi_mm.core import CENT, DOLLAR, ONE, Market, OrderStatus, Side, TickGrid, cost, parse_money
 from kalshi_mm.matching import (
@@ -231,7 +232,19 @@ class AnyExchange(RuleBasedStateMachine):
             "delete": lambda: self.x.delete_group(account, g, self.now),
         }[what]())
 
+    @rule(account=accounts, nets=st.booleans())
+    def net(self, account, nets):
+        "The return of collateral, on or off"
+        self.ask(lambda: self.x.set_netting(account, nets, self.now))
+
     # What time and the exchange do
+
+    @rule(market=picks, grid=st.sampled_from([CENTS, TAPERED]))
+    def change_the_grid(self, market, grid):
+        m = self.x.market(self.pick(self.tickers()[-3:], market))
+        self.x.revise(replace(m, grid=grid), self.now)
+        self.hear()
+        assert all(grid.allows(o.price) for o in self.orders() if o.resting and o.ticker == m.ticker)
 
     @rule(ms=st.sampled_from([1, 4_000, WINDOW_MS]))
     def wait(self, ms):

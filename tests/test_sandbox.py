@@ -15,7 +15,7 @@ import pytest
 import websockets
 from msgspec.structs import replace
 
-from kalshi_mm.core import CENT, CONTRACT, DOLLAR, ONE, Side
+from kalshi_mm.core import CENT, CONTRACT, DOLLAR, ONE, Side, TickGrid
 from kalshi_mm.matching import Exchange
 from kalshi_mm.priority import NewOrder
 from kalshi_mm.rest import OPERATIONS
@@ -41,6 +41,7 @@ from .sandbox_kit import (
 )
 
 X, Y = (m.ticker for m in MARKETS)
+DECI, TAPERED = TickGrid.of([(0, ONE, 10)]), TickGrid.of([(0, 1000, 10), (1000, 9000, CENT), (9000, ONE, 10)])
 CALIBRATION = Calibration.of(json.loads((files("kalshi_mm") / "calibration.json").read_text()))
 CHANNELS = (
     "orderbook_delta", "trade", "ticker", "fill", "user_orders", "market_positions", "market_lifecycle_v2", "order_group_updates")
@@ -64,7 +65,7 @@ async def wander(rng: Random, me: Client, tickers: list[str], mine: list[tuple[s
     side = rng.choice(["bid", "ask"])
     order, its_ticker, its_side = rng.choice(mine[-10:]) if mine else ("none", ticker, side)
     group = rng.choice(groups) if groups else "none"
-    verbs = ["place"] * 8 + ["amend", "decrease"] * 2 + ["cancel", "batch", "unbatch", "group", "regroup", "read", "read", "all"]
+    verbs = ["place"] * 8 + ["amend", "decrease", "read"] * 2 + ["cancel", "batch", "unbatch", "group", "regroup", "all", "net"]
     match rng.choice(verbs):
         case "place":
             more: dict[str, Any] = rng.choice([
@@ -97,6 +98,9 @@ async def wander(rng: Random, me: Client, tickers: list[str], mine: list[tuple[s
             if len(groups) > 3: await me.ask("DELETE", f"/portfolio/order_groups/{groups.pop(0)}")
         case "read": await look(me, rng.choice(READS), ticker, order, group)
         case "all": await me.ask("DELETE", "/portfolio/events/orders")
+        case "net":
+            body = {"subaccount_number": 0, "enabled": rng.random() < 0.7}
+            await me.ask("PUT", "/portfolio/subaccounts/netting", body)
 
 
 READS: list[tuple[str, dict[str, Any]]] = [
@@ -111,6 +115,14 @@ READS: list[tuple[str, dict[str, Any]]] = [
     ("/portfolio/orders", {"status": "resting"}), ("/portfolio/orders", {"limit": 5}), ("/portfolio/orders/{order}", {}),
     ("/portfolio/orders/{order}/queue_position", {}), ("/portfolio/orders/queue_positions", {}), ("/portfolio/order_groups", {}),
     ("/portfolio/order_groups/{group}", {}),
+    ("/series/{series}/markets/{ticker}/candlesticks", {"start_ts": 0, "end_ts": 10**10, "period_interval": 1}),
+    ("/series/{series}/events/{event}/candlesticks", {"start_ts": 0, "end_ts": 10**10, "period_interval": 60}),
+    ("/markets/candlesticks", {"market_tickers": "{ticker}", "start_ts": 0, "end_ts": 10**10, "period_interval": 1440}),
+    ("/markets/candlesticks", {"market_tickers": "{ticker}", "start_ts": 10**10, "end_ts": 2 * 10**10, "period_interval": 60,
+                               "include_latest_before_start": "true"}),
+    ("/incentive_programs", {"status": "active", "type": "liquidity"}), ("/historical/cutoff", {}),
+    ("/historical/trades", {"ticker": "{ticker}"}), ("/portfolio/summary/total_resting_order_value", {}),
+    ("/portfolio/subaccounts/netting", {}),
 ]
 
 
@@ -156,7 +168,7 @@ def test_every_answer_and_every_frame_of_a_random_session_fits_the_specification
 
     run(story())
     assert {op.name for op in OPERATIONS} - {name for name, _ in rest_judge().seen} == {"V1"}
-    assert stream_judge().seen == PAYLOADS.keys() - {"market_lifecycle_v2"}  # nothing opens or closes in those minutes
+    assert stream_judge().seen == PAYLOADS.keys() - {"market_lifecycle_v2", "event_fee_update"}  # nothing opens or changes then
 
 
 async def follow(stream: Stream) -> None:
@@ -215,6 +227,64 @@ def test_a_market_opens_trades_closes_and_pays_and_the_stream_says_what_kalshi_s
             fees = sum(f.fee for f in sandbox.exchange.ledger("ann").fills)
             assert sandbox.exchange.ledger("ann").cash == 10_000 * DOLLAR + 4 * CONTRACT * (ONE - 40 * CENT) - fees
             assert (await ann.ask("GET", "/markets", status="settled"))[1]["markets"][0]["settlement_value_dollars"] == "1.0000"
+
+    run(story())
+
+
+@needs_specs
+def test_a_market_changes_its_grid_its_fees_and_its_close_while_it_trades(tmp_path: Path):
+    cents, deci = (replace(m, fee_type="quadratic", grid=g) for m, g in zip(MARKETS, (MARKETS[0].grid, DECI), strict=True))
+    tapered = replace(MARKETS[0], ticker=f"{MARKETS[0].event_ticker}-T64", grid=TAPERED)
+
+    async def story() -> None:
+        async with running(tmp_path, traffic=Nobody((cents, deci, tapered)), judge=rest_judge()) as (sandbox, members):
+            ann, bob, x = members["ann"], members["bob"], sandbox.exchange
+            names = [m["price_level_structure"] for m in (await ann.ask("GET", "/markets"))[1]["markets"]]
+            assert sorted(names) == ["deci_cent", "linear_cent", "tapered_deci_cent"]
+            for market, price, good in [(cents, "0.43", 1), (cents, "0.435", 0), (deci, "0.435", 1), (deci, "0.4355", 0),
+                                        (tapered, "0.055", 1), (tapered, "0.435", 0), (tapered, "0.954", 1)]:
+                status, body = await ann.place(market.ticker, "bid" if price < "0.5" else "ask", price, "1.5")
+                assert (status, body.get("error", {}).get("code")) == ((201, None) if good else (400, "invalid_price"))
+            async with bob.stream(stream_judge()) as stream:
+                await stream.subscribe("market_lifecycle_v2")
+                x.revise(replace(x.market(X), grid=DECI), sandbox.day.now())
+                x.revise(replace(x.market(X), fee_type="quadratic_with_maker_fees", fee_multiplier="0.5"), sandbox.day.now())
+                x.revise(replace(x.market(X), close_ms=x.market(X).close_ms - 60_000), sandbox.day.now())
+                sandbox.day.publish()
+                grid, fees, close = [await stream.next() for _ in range(3)]
+            assert grid["msg"]["event_type"] == "price_level_structure_updated"
+            assert grid["msg"]["price_ranges"] == [{"start": "0.0000", "end": "1.0000", "step": "0.0010"}]
+            assert (fees["type"], fees["msg"]["fee_multiplier_override"]) == ("event_fee_update", 0.5)
+            assert (close["msg"]["event_type"], close["msg"]["close_ts"]) == ("close_date_updated", x.market(X).close_ms // 1000)
+            assert (await bob.place(X, "ask", "0.4290", "2"))[1]["fill_count"] == "1.50"  # ann's bid at 43 has stayed
+            assert x.ledger("ann").fills[0].fee == 3300  # half of 0.0175 x 1.5 x 0.43 x 0.57 = 0.00322, to the next $0.0001
+            assert (await bob.ask("GET", "/portfolio/orders"))[1]["orders"][0]["yes_price_dollars"] == "0.4290"
+
+    run(story())
+
+
+@needs_specs
+def test_lists_are_behind_while_answers_and_the_stream_are_not(tmp_path: Path):
+    async def story() -> None:
+        async with running(tmp_path, judge=rest_judge()) as (sandbox, members):
+            ann = members["ann"]
+            sandbox.day.read_lag_ms = 600
+            async with ann.stream() as stream:
+                await stream.subscribe("user_orders", "fill")
+                await members["bob"].place(X, "ask", "0.40", "1")
+                _, placed = await ann.place(X, "bid", "0.40", "2")
+                assert placed["fill_count"] == "1.00"
+                await stream.until(lambda f: f["type"] == "fill")
+            for path, key in (("orders", "orders"), ("fills", "fills"), ("positions", "market_positions")):
+                assert (await ann.ask("GET", f"/portfolio/{path}"))[1][key] == []
+            assert (await ann.ask("DELETE", f"/portfolio/events/orders/{placed['order_id']}"))[1]["reduced_by"] == "1.00"
+            assert (await ann.ask("DELETE", f"/portfolio/events/orders/{placed['order_id']}"))[0] == 404
+            seen = set()
+            async with asyncio.timeout(10):
+                while "canceled" not in seen:
+                    seen |= {o["status"] for o in (await ann.ask("GET", "/portfolio/orders"))[1]["orders"]}
+            assert seen == {"resting", "canceled"}
+            assert len((await ann.ask("GET", "/portfolio/fills"))[1]["fills"]) == 1
 
     run(story())
 

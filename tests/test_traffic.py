@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from importlib.resources import files
 from itertools import count
 from pathlib import Path
@@ -20,19 +20,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kalshi_mm.core import CENT, CONTRACT, DOLLAR, ONE, Market, Price, Side
+from kalshi_mm.backtest import Backtest
+from kalshi_mm.core import CENT, CONTRACT, DOLLAR, ONE, Market, OrderStatus, Price, Quote, Side
 from kalshi_mm.data import days, read_bbo
+from kalshi_mm.maker import Config, MarketMaker
 from kalshi_mm.matching import AccountFill, Exchange, LiveOrder, NewOrder
 from kalshi_mm.recorded import RecordedDay, Row
+from kalshi_mm.risk import Limits
 from kalshi_mm.simulated import SimulatedDay
-from kalshi_mm.traffic import HOUR_MS, Calibration, MarketClock, Traffic, day_event, event_of
+from kalshi_mm.strategy import NoQuote, Quotes, Strategy, View
+from kalshi_mm.traffic import HOUR_MS, MAKERS, Calibration, MarketClock, Traffic, day_event, event_of
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("KALSHI_MM_DATA", ROOT.parent / "shared" / "data"))
 BBO = DATA / "bbo_kxhighny_2025-12.parquet"
 needs_recordings = pytest.mark.skipif(not BBO.exists(), reason=f"the recordings are not in {DATA}")
 
-CAL = Calibration.of(json.loads((files("kalshi_mm") / "calibration.json").read_text()))
+PARSED = json.loads((files("kalshi_mm") / "calibration.json").read_text())
+CAL = Calibration.of(PARSED)
 DAY = date(2025, 12, 10)
 OPEN = day_event("KXHIGHNY", DAY, 40)[0].open_ms
 
@@ -93,7 +98,7 @@ def test_a_simulated_day_has_one_temperature_and_never_a_crossed_book(seed: int)
     day, exchange = simulated(seed, from_hour=0)
 
     def look(ms: int) -> None:
-        assert abs(sum(day.forecast.chance(m) for m in day.markets) - 1) < 1e-9
+        assert abs(sum(day.outlook.chance(m) for m in day.markets) - 1) < 1e-9
         for m in day.markets:
             bid, ask = exchange.best(m.ticker)
             assert (bid or 0) < (ONE if ask is None else ask)
@@ -125,15 +130,41 @@ def test_the_weather_does_not_care_who_trades():
     until = quiet.open_ms + 24 * HOUR_MS + HOUR_MS // 4
     run(quiet, one, until)
     run(busy, other, until, take_all)
-    assert (quiet.forecast.mean, quiet.forecast.sd, quiet.result()) == (busy.forecast.mean, busy.forecast.sd, busy.result())
+    assert (quiet.outlook, quiet.result()) == (busy.outlook, busy.result())
+
+
+def test_a_day_begun_late_has_the_weather_of_the_whole_day():
+    early, late = simulated(3, 0)[0], simulated(3, 30)[0]
+    assert late.outlook == early.weather.at(late.at_ms) and late.result() == early.result()
+
+
+@pytest.mark.parametrize("regime, low, high", [("wide", 2.5, 3.9), ("tight", 1.2, 1.7)])
+def test_the_regimes_have_the_spreads_of_their_months(regime: str, low: float, high: float):
+    "Time-weighted, for mids from 10 to 90, over six hours of three days"
+    held = spent = 0.0
+    for seed in range(3):
+        day = SimulatedDay(Calibration.of(PARSED, regime), DAY, seed, start_ms=OPEN + 22 * HOUR_MS)
+        exchange, last = venue(day.markets), {}
+
+        def look(ms: int, exchange: Exchange = exchange, last: dict[str, tuple[int, Price, Price]] = last) -> None:
+            nonlocal held, spent
+            for ticker in (m.ticker for m in exchange.markets()):
+                if ticker in last:
+                    since, bid, ask = last.pop(ticker)
+                    held, spent = held + (ask - bid) / CENT * (ms - since), spent + ms - since
+                bid, ask = exchange.best(ticker)
+                if bid is not None and ask is not None and 1000 <= (bid + ask) / 2 < 9000: last[ticker] = ms, bid, ask
+
+        run(day, exchange, OPEN + 28 * HOUR_MS, look)
+    assert low < held / spent < high
 
 
 def left_standing(seed: int) -> float:
     "Dollars made, at fair value, by quotes two cents from where it was at first, put back at the same price when they traded"
     day, exchange = simulated(seed, from_hour=24)
     day.act(exchange, day.next_ms() or 0, 0)
-    markets = {m.ticker: m for m in day.markets if 0.1 < day.forecast.chance(m) < 0.9}
-    fair = {t: round(100 * day.forecast.chance(m)) for t, m in markets.items()}
+    markets = {m.ticker: m for m in day.markets if 0.1 < day.outlook.chance(m) < 0.9}
+    fair = {t: round(100 * day.outlook.chance(m)) for t, m in markets.items()}
     prices = {(t, side): (cents - 2 * side.sign) * CENT for t, cents in fair.items() for side in Side}
     orders: dict[tuple[str, Side], LiveOrder] = {}
     profit = 0.0
@@ -142,7 +173,7 @@ def left_standing(seed: int) -> float:
         nonlocal profit
         for h in exchange.take():
             if isinstance(h, AccountFill):
-                gain = day.forecast.chance(markets[h.fill.ticker]) - h.fill.price / ONE
+                gain = day.outlook.chance(markets[h.fill.ticker]) - h.fill.price / ONE
                 profit += h.fill.side.sign * gain * h.fill.count / CONTRACT
         for (ticker, side), price in prices.items():
             there = exchange.best(ticker)[side is Side.BID]
@@ -157,6 +188,95 @@ def left_standing(seed: int) -> float:
 
 def test_quotes_that_are_left_standing_lose():
     assert sum(left_standing(seed) for seed in range(4)) < 0
+
+
+class Stubborn:
+    "Two cents either side of where a market first stood, always"
+
+    def __init__(self) -> None: self.middles: dict[str, Price] = {}
+
+    def quote(self, view: View) -> Quotes:
+        if view.bid is None or view.ask is None: return Quotes.none("no market")
+        middle = self.middles.setdefault(view.market.ticker, (view.bid[0] + view.ask[0]) // 2 // CENT * CENT)
+        if not 15 * CENT <= middle <= 85 * CENT: return Quotes.none("an outsider")
+        quotes: list[Quote | NoQuote] = []
+        for side, there in ((Side.BID, view.ask[0]), (Side.ASK, view.bid[0])):
+            price = middle - 2 * side.sign * CENT
+            takes = (price - there) * side.sign >= 0
+            quotes.append(NoQuote(side, "would take") if takes else Quote(side, price, 300 * CONTRACT, "blindly"))
+        return Quotes(*quotes)
+
+
+def gained(strategy: Strategy, regime: str, seed: int) -> float:
+    "Dollars, by an hour of quoting from eleven in the morning; a fill counts at fair value, whose later moves are noise"
+    day = SimulatedDay(Calibration.of(PARSED, regime), DAY, seed, start_ms=OPEN + 25 * HOUR_MS)
+    n = count(1)
+    exchange = Exchange(day.markets, ids=lambda: f"id-{next(n)}")
+    limits = Limits(100_000 * CONTRACT, 100_000 * CONTRACT, 100_000 * DOLLAR)  # they don't bind
+    maker = MarketMaker(strategy, Config("test", limits=limits))
+    run = Backtest(maker, exchange, day, cash=100_000 * DOLLAR).run(OPEN + 26 * HOUR_MS)
+    markets = {m.ticker: m for m in day.markets}
+    fills = [(f, day.weather.at(f.ts_ms).chance(markets[f.ticker])) for f in run.ledger.fills]
+    return sum(f.side.sign * (fair - f.price / ONE) * f.count / CONTRACT for f, fair in fills)
+
+
+@pytest.mark.parametrize("regime", ["wide", "tight"])
+def test_a_maker_that_never_moves_its_quotes_loses(regime: str):
+    results = [gained(Stubborn(), regime, seed) for seed in range(4)]
+    assert sum(results) < 0 and sum(r < 0 for r in results) >= 3
+
+
+def test_a_stranger_who_leads_is_soon_outbid():
+    day, exchange = simulated(5, from_hour=22)
+    run(day, exchange, OPEN + 22 * HOUR_MS)
+    tried = jumped = 0
+    mine: LiveOrder | None = None
+
+    def look(ms: int) -> None:
+        nonlocal tried, jumped, mine
+        for m in day.markets if mine is None else ():
+            bid, ask = exchange.best(m.ticker)
+            if bid and ask and ask - bid >= 6 * CENT and day.makers[m.ticker].best[Side.BID] == bid:
+                new = NewOrder(account="me", ticker=m.ticker, side=Side.BID, price=bid + CENT, count=CONTRACT)
+                mine, tried = exchange.place(new, ms), tried + 1
+                return
+        if mine is None: return
+        best = exchange.best(mine.ticker)[0]
+        if not mine.resting or best != mine.price or ms > mine.created_ms + 10_000:
+            jumped += bool(mine.resting and best is not None and best > mine.price)
+            if mine.resting: exchange.cancel("me", mine.order_id, ms)
+            mine = None
+
+    run(day, exchange, OPEN + 28 * HOUR_MS, look)
+    assert tried > 200 and 0.5 < jumped / tried < 0.95
+
+
+# --- several days
+
+
+def test_days_follow_each_other_and_overlap_on_one_exchange():
+    days_ = [SimulatedDay(CAL, DAY + timedelta(days=k), seed=1) for k in range(3)]
+    exchange = venue(tuple(m for d in days_ for m in d.markets))
+    until = days_[0].close_ms + HOUR_MS
+    while (due := min(d.next_ms() or until for d in days_)) < until:
+        for d in days_:
+            if d.next_ms() == due: d.act(exchange, due, due)
+        exchange.take()
+    assert days_[0].next_ms() is None and days_[1].at_ms > days_[0].close_ms and days_[2].next_ms() == days_[2].open_ms
+    assert all(any(exchange.best(m.ticker)) for m in days_[1].markets)
+    assert len({d.outlook for d in days_}) == 3
+
+
+def test_a_day_that_is_begun_again_takes_over_its_orders():
+    "As after a restart of an exchange that kept its state"
+    day, exchange = simulated(1, from_hour=24)
+    run(day, exchange, OPEN + 24 * HOUR_MS + HOUR_MS // 4)
+    again = SimulatedDay(CAL, DAY, 1, start_ms=day.at_ms + 1)
+    again.act(exchange, again.next_ms() or 0, day.at_ms + 1)
+    levels = [side for m in again.makers.values() for side in m.orders.values()]
+    kept = {o.order_id for level in levels for o in level.values() if o and o.remaining}
+    assert kept == {o.order_id for name in MAKERS for o in exchange.orders(name, status=OrderStatus.RESTING)}
+    assert again.outlook == day.weather.at(again.at_ms) and again.result() == day.result()
 
 
 def test_traffic_stays_away_from_a_market_that_is_closed_and_comes_back_when_it_opens():
