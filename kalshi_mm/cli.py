@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['EXPECTED', 'app', 'EnvOption', 'Rest', 'Ws', 'Series', 'ControlPort', 'Json', 'Seed', 'Speed', 'Data', 'Day',
-           'seconds', 'sentence', 'screen', 'guarded', 'run', 'faults_table', 'misbehaviour', 'exchange', 'until_told',
-           'check', 'conform', 'status', 'start', 'stop', 'reset', 'kill', 'rearm', 'main']
+           'Regime', 'Wrong', 'Lag', 'seconds', 'sentence', 'screen', 'guarded', 'Spreads', 'run', 'faults_table',
+           'misbehaviour', 'exchange', 'until_told', 'check', 'conform', 'status', 'start', 'stop', 'reset', 'kill',
+           'rearm', 'main']
 
 # %% ../nbs/19_cli.ipynb #39623944
 import asyncio
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -100,6 +102,20 @@ Seed = Annotated[int | None, typer.Option(help="Same seed, same traffic.")]
 Speed = Annotated[float | None, typer.Option(help="How many times faster the market day passes.", min=0.01, max=100_000)]
 Data = Annotated[Path | None, typer.Option(help="A recording of best bids and asks, Parquet; needs --day.")]
 Day = Annotated[str | None, typer.Option(help="The recorded event day, YYYY-MM-DD.")]
+class Spreads(StrEnum):
+    "What simulated markets are like"
+
+    WIDE = "wide"
+    TIGHT = "tight"
+
+
+Regime = Annotated[Spreads | None, typer.Option(
+    help="What simulated markets are like: wide as in December 2025 (the default) or tight as in July 2026.")]
+Wrong = Annotated[str, typer.Option(
+    "--faults", help="What goes wrong: names with commas between them, or a .yaml file of a plan; "
+                     "`kalshi-mm exchange --faults help` lists them.")]
+Lag = Annotated[int, typer.Option(
+    help="How far lists of orders, fills and positions are behind; 1400 is the worst seen at Kalshi.", min=0, max=1400)]
 
 
 def _options(**given: object) -> list[str]:
@@ -124,6 +140,8 @@ def run(
     seed: Seed = None,
     data: Data = None,
     day: Day = None,
+    regime: Regime = None,
+    faults: Wrong = "",
     control_port: ControlPort = None,
     confirm_live: Annotated[bool, typer.Option("--confirm-live", help="Real money: needed with --env prod.")] = False,
     json: Json = False,
@@ -136,7 +154,7 @@ def run(
         typer.echo("kalshi-mm: this would trade real money on Kalshi; say so with --confirm-live", err=True)
         raise typer.Exit(1)
     for_s = seconds(for_) if for_ else None
-    extra = _options(speed=speed, seed=seed, data=data, day=day)
+    extra = _options(speed=speed, seed=seed, data=data, day=day, regime=regime, faults=faults or None)
     if settings.urls is None and speed is None: extra += ["--speed", "30"]
     guarded(trade(settings, extra, for_s, json, screen()))
 
@@ -167,10 +185,11 @@ def exchange(
     data: Data = None,
     day: Day = None,
     skip_hours: Annotated[float | None, typer.Option(
-        help="Hours of the market day to skip; 22 (eight in the morning) without --data, else none.", min=0, max=37)] = None,
+        help="Hours of the market day to skip; 25 (eleven in the morning) without --data, else none.", min=0, max=37)] = None,
     ed25519: Annotated[bool, typer.Option("--ed25519", help="Make that kind of key in place of RSA 2048.")] = False,
-    faults: Annotated[str, typer.Option(
-        help="What goes wrong: names with commas between them, or a .yaml file of a plan; `help` lists them.")] = "",
+    regime: Regime = None,
+    read_lag_ms: Lag = 0,
+    faults: Wrong = "",
     attached: Annotated[bool, typer.Option("--attached", hidden=True)] = False,
     json: Json = False,
 ) -> None:
@@ -187,12 +206,12 @@ def exchange(
     async def work() -> int:
         if bool(data) != bool(day): raise VenueError("--data and --day belong together: a recording, and the event day in it")
         rows = read_bbo(data, _day(day)) if data and day else None
-        skip = skip_hours if skip_hours is not None else 0 if rows else 22
+        skip = skip_hours if skip_hours is not None else 0 if rows else 25
         keep = state is not None and not attached  # what `run` starts for itself ends with it
         kind, wrong = "ed25519" if ed25519 else "rsa", misbehaviour(faults, seed or 0)
         sandbox = build(
-            state or Path(".kalshi_mm/exchange"), seed=seed or 0, speed=speed or 1, rows=rows, skip_hours=skip, kind=kind,
-            faults=wrong, keep=keep)
+            state or Path(".kalshi_mm/exchange"), seed=seed or 0, speed=speed or 1, rows=rows, skip_hours=skip,
+            regime=regime or Spreads.WIDE, kind=kind, read_lag_ms=read_lag_ms, faults=wrong, keep=keep)
         await until_told(serve(sandbox, host, port, announce), attached)
         return 0
 

@@ -53,21 +53,23 @@ async def started(
 ) -> Venue:  # VenueError, with its own words, if it doesn't
     "A sandbox of our own, as a process that ends with us"
     command = [sys.executable, "-m", "kalshi_mm.cli", "exchange", "--attached", "--json", "--port", "0", "--state"]
-    process = await asyncio.create_subprocess_exec(
-        *command, str(directory), *extra,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C is for us: first we cancel, then the exchange may go
-    )  # fmt: skip
-    assert process.stdout and process.stderr
+    await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
+    words = directory / "sandbox.log"  # what it says on standard error, its faults among it
+    with open(words, "wb") as log:  # noqa: ASYNC230
+        process = await asyncio.create_subprocess_exec(
+            *command, str(directory), *extra, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
+            start_new_session=True,  # a Ctrl-C is for us: first we cancel, then the exchange may go
+        )  # fmt: skip
+    assert process.stdout
     try: line = await asyncio.wait_for(process.stdout.readline(), wait_s)
     except TimeoutError:
         process.kill()
         raise VenueError(f"the sandbox did not start within {wait_s:g} s") from None
     try: said = msgspec.json.decode(line, type=Announced)
     except msgspec.DecodeError:
-        words = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
         await process.wait()
-        why = words[-1].removeprefix("kalshi-mm: ") if words else "it said nothing"
+        lines = (await asyncio.to_thread(words.read_text, "utf-8", "replace")).strip().splitlines()
+        why = lines[-1].removeprefix("kalshi-mm: ") if lines else "it said nothing"
         raise VenueError(f"the sandbox did not start: {why}") from None
     return Venue(said.rest, said.ws, said.key_id, Path(said.key_file), process)
 

@@ -149,7 +149,8 @@ class OrderGroupRequest(Struct, frozen=True, kw_only=True):
 
 # %% ../nbs/13_wire.ipynb #e6143835
 T = TypeVar("T")
-_KINDS: dict[type, str] = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
+_KINDS: dict[type, str] = {
+    str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object", type(None): "null"}
 _WANTED: dict[type, str] = {str: "string", int: "int64", bool: "bool"}
 
 
