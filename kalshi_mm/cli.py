@@ -101,7 +101,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for 
 Seed = Annotated[int | None, typer.Option(help="Same seed, same traffic.")]
 Speed = Annotated[float | None, typer.Option(help="How many times faster the market day passes.", min=0.01, max=100_000)]
 Data = Annotated[Path | None, typer.Option(help="A recording of best bids and asks, Parquet; needs --day.")]
-Day = Annotated[str | None, typer.Option(help="The recorded event day, YYYY-MM-DD.")]
+Day = Annotated[str | None, typer.Option(help="Event day, YYYY-MM-DD: of the recording, or the first simulated one (tomorrow).")]
 class Spreads(StrEnum):
     "What simulated markets are like"
 
@@ -204,13 +204,14 @@ def exchange(
                     f"Key {where.key_id} in {where.key_file}\nCtrl-C ends it.", flush=True)  # fmt: skip
 
     async def work() -> int:
-        if bool(data) != bool(day): raise VenueError("--data and --day belong together: a recording, and the event day in it")
+        if data and not day: raise VenueError("--data needs --day: which event day of the recording")
         rows = read_bbo(data, _day(day)) if data and day else None
         skip = skip_hours if skip_hours is not None else 0 if rows else 25
         keep = state is not None and not attached  # what `run` starts for itself ends with it
         kind, wrong = "ed25519" if ed25519 else "rsa", misbehaviour(faults, seed or 0)
         sandbox = build(
-            state or Path(".kalshi_mm/exchange"), seed=seed or 0, speed=speed or 1, rows=rows, skip_hours=skip,
+            state or Path(".kalshi_mm/exchange"), seed=seed or 0, speed=speed or 1, day=_day(day) if day else None,
+            rows=rows, skip_hours=skip,
             regime=regime or Spreads.WIDE, kind=kind, read_lag_ms=read_lag_ms, faults=wrong, keep=keep)
         await until_told(serve(sandbox, host, port, announce), attached)
         return 0

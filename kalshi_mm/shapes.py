@@ -7,7 +7,7 @@ __all__ = ['Json', 'Levels', 'market_id', 'user_id', 'dollars_str', 'cents_of', 
            'no_levels', 'book_json', 'snapshot', 'delta', 'trade_json', 'trade', 'fill_json', 'fill', 'order_json',
            'user_order', 'averages', 'position_json', 'event_position_json', 'spent_on', 'market_position',
            'settlement_json', 'group_update', 'Figures', 'Terms', 'grid_json', 'strikes_json', 'rules', 'title',
-           'market_json', 'ticker', 'lifecycle', 'revised', 'series_json', 'event_json']
+           'market_json', 'ticker', 'lifecycle', 'revised', 'series_json', 'event_json', 'listed']
 
 # %% ../nbs/13c_shapes.ipynb #ec349939
 from collections.abc import Iterable, Mapping, Sequence
@@ -392,3 +392,11 @@ def event_json(markets: Sequence[Market]) -> Json:
             "sub_title": m.event_ticker, "category": category, "collateral_return_type": "MECNET", "mutually_exclusive": True,
             "strike_date": rfc3339(m.close_ms), "settlement_sources": [{"name": "kalshi_mm sandbox", "url": ""}],
             "exchange_index": m.exchange_index}
+
+
+def listed(m: Market) -> Update:
+    "News of an event for the stream: it is there"
+    e = event_json([m])
+    said = {key: e[key] for key in ("event_ticker", "exchange_index", "title", "collateral_return_type", "series_ticker")}
+    more = {"subtitle": e["sub_title"], "strike_date": m.close_ms // 1000}
+    return Update("market_lifecycle_v2", "event_lifecycle", said | more)

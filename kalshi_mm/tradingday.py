@@ -17,7 +17,8 @@ from .core import ONE, Market, Price
 from .execution import AccountFill, BookChange, GroupChange, Happening, MarketChange, OrderChange, PositionChange
 from .execution import StatusChange, TradePrint
 from .matching import Exchange
-from .shapes import Figures, Json, Terms, delta, fill, group_update, lifecycle, market_id, market_position, revised
+from .shapes import Figures, Json, Terms, delta, fill, group_update, lifecycle, listed, market_id, market_position
+from .shapes import revised
 from .shapes import snapshot, trade, user_order
 from .shapes import ticker as ticker_update
 from .streams import Session, Update
@@ -202,7 +203,8 @@ class TradingDay:
             case StatusChange():
                 so = replace(self.exchange.market(h.ticker), status=h.status, result=h.result)
                 news = lifecycle(so, h.was, replace(self.terms(h.ticker), value=h.value), h.ts_ms)
-                return [news] if news else []
+                first = not h.was and next(m for m in self.exchange.markets() if m.event_ticker == so.event_ticker)
+                return ([listed(so)] if first and first.ticker == h.ticker else []) + ([news] if news else [])
             case MarketChange(): return revised(h)
             case AccountFill(): return [fill(h, self.shard(h.fill.ticker))]
             case OrderChange(): return [user_order(h, self.shard(h.order.ticker))]

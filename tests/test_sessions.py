@@ -17,6 +17,7 @@ from kalshi_mm.journal import Journal
 
 from .sessions import COMMAND, Process, environment, get, ledger, until
 
+DAY = ("--day", "2026-10-04", "--seed", "2", "--speed", "120")  # on which there is much to do
 Start = Callable[..., Process]
 
 
@@ -36,7 +37,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture
 def exchange(start: Start) -> dict[str, Any]:
     "A running exchange, lively and fast"
-    process = start("exchange", "--port", "0", "--seed", "5", "--speed", "120", "--json")
+    process = start("exchange", "--port", "0", *DAY, "--json")
     return process.json("rest")
 
 
@@ -63,7 +64,7 @@ def trading(where: dict[str, Any], fills: int = 0) -> Callable[[], Any]:
 
 
 def test_the_main_job_trades_and_leaves_nothing_behind(start: Start):
-    process = start("run", "--for", "20s", "--seed", "5", "--speed", "120", "--control-port", "0", "--json")
+    process = start("run", "--for", "20s", *DAY, "--control-port", "0", "--json")
     process.json("started")
     outcome = process.json("summary", within_s=60)["summary"]
     status, errors = process.wait(20)
