@@ -26,6 +26,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .access import TIERS
 from .catalogue import CATALOGUE, plan
 from .check import check_account, findings_table, markets_table
 from .client import Client
@@ -38,7 +39,7 @@ from .engine import EngineError
 from .faults import Faults, PlanError
 from .journal import JournalError
 from .report import live_table
-from .sandbox import Announcement, build, serve
+from .sandbox import ACCOUNT, Announcement, build, serve
 from .session import Home, Running, kill_at_exchange, trade
 from .state import StateError
 from .transport import ApiError, NotFound
@@ -190,6 +191,9 @@ def exchange(
     regime: Regime = None,
     read_lag_ms: Lag = 0,
     faults: Wrong = "",
+    account: Annotated[list[str] | None, typer.Option(
+        help=f"A member, with a key of its own; may be given several times. Without it one, {ACCOUNT}.")] = None,
+    tier: Annotated[str, typer.Option(help=f"How often members may ask: {', '.join(TIERS)}.")] = "basic",
     attached: Annotated[bool, typer.Option("--attached", hidden=True)] = False,
     json: Json = False,
 ) -> None:
@@ -200,8 +204,9 @@ def exchange(
 
     def announce(where: Announcement) -> None:
         if json: print(msgspec.json.encode(where).decode(), flush=True)
-        else: print(f"{where.event} trades at {where.rest} and {where.ws}\n"
-                    f"Key {where.key_id} in {where.key_file}\nCtrl-C ends it.", flush=True)  # fmt: skip
+        else:
+            keys = "\n".join(f"Key of {m.account}: {m.key_id} in {m.key_file}" for m in where.members)
+            print(f"{where.event} trades at {where.rest} and {where.ws}\n{keys}\nCtrl-C ends it.", flush=True)
 
     async def work() -> int:
         if data and not day: raise VenueError("--data needs --day: which event day of the recording")
@@ -209,10 +214,12 @@ def exchange(
         skip = skip_hours if skip_hours is not None else 0 if rows else 25
         keep = state is not None and not attached  # what `run` starts for itself ends with it
         kind, wrong = "ed25519" if ed25519 else "rsa", misbehaviour(faults, seed or 0)
-        sandbox = build(
-            state or Path(".kalshi_mm/exchange"), seed=seed or 0, speed=speed or 1, day=_day(day) if day else None,
-            rows=rows, skip_hours=skip,
-            regime=regime or Spreads.WIDE, kind=kind, read_lag_ms=read_lag_ms, faults=wrong, keep=keep)
+        try:
+            sandbox = build(
+                state or Path(".kalshi_mm/exchange"), seed=seed or 0, speed=speed or 1, day=_day(day) if day else None, rows=rows,
+                skip_hours=skip, regime=regime or Spreads.WIDE, kind=kind, accounts=account or (ACCOUNT,), tier=tier,
+                read_lag_ms=read_lag_ms, faults=wrong, keep=keep)
+        except ValueError as e: raise VenueError(str(e)) from e
         await until_told(serve(sandbox, host, port, announce), attached)
         return 0
 

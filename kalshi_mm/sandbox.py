@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['log', 'STREAM', 'HEARTBEAT_S', 'MOST_FRAMES', 'LONGEST_LINE', 'SERIES', 'ACCOUNT', 'TICK_S', 'Connection', 'Address',
-           'wall_ms', 'Sandbox', 'written', 'build', 'Announcement', 'serve']
+           'wall_ms', 'Sandbox', 'written', 'build', 'Member', 'Announcement', 'serve']
 
 # %% ../nbs/13g_sandbox.ipynb #4e5d09a2
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -23,7 +24,7 @@ import msgspec
 from aiohttp import WSMsgType, web
 from msgspec import Struct
 
-from .access import ApiKeys
+from .access import TIERS, ApiKeys
 from .core import DOLLAR, Money
 from .faults import Faults, Reply
 from .matching import Exchange
@@ -34,7 +35,7 @@ from .simulated import SimulatedDay
 from .state import Ids, State
 from .streams import Session
 from .tape import Tape
-from .traffic import Calibration, MarketClock, Traffic, day_event, event_of
+from .traffic import INFORMED, MAKERS, UNINFORMED, Calibration, MarketClock, Traffic, day_event, event_of
 from .tradingday import TradingDay, audit
 from .wire import Fault, fault
 
@@ -314,6 +315,10 @@ def written(answer: Answer) -> Reply:
     return Reply(status, None if body is None else msgspec.json.encode(body))
 
 # %% ../nbs/13g_sandbox.ipynb #34413f97
+_NAME = re.compile(r"[A-Za-z0-9_-]+")  # it names a key file, too
+_TAKEN = {*MAKERS, UNINFORMED, INFORMED, "gap"}  # accounts of the traffic and of a fault
+
+
 def build(
     directory: Path,  # where the keys of the members are, or are put
     *,
@@ -334,6 +339,9 @@ def build(
     wall_ms: Callable[[], int] = wall_ms,  # UTC
 ) -> Sandbox:  # ValueError if an option or a key file makes no sense; StateError
     "A sandbox as the options say"
+    if tier not in TIERS: raise ValueError(f"{tier!r} is no tier; there are {', '.join(TIERS)}")
+    for name in accounts:
+        if not _NAME.fullmatch(name) or name in _TAKEN: raise ValueError(f"{name!r} can't be the name of an account here")
     now, state = wall_ms(), State(directory) if keep else None
     remember = state.fact if state else lambda name, value: value
     given = (seed, speed, regime, (day or datetime.fromtimestamp(now // 1000, UTC).date() + timedelta(days=1)).isoformat())
@@ -364,6 +372,14 @@ def build(
                    tape=tape, following=traffic, read_lag_ms=read_lag_ms, wall_ms=wall_ms)
 
 # %% ../nbs/13g_sandbox.ipynb #d76b047b
+class Member(Struct, frozen=True):
+    "An account and its key"
+
+    account: str
+    key_id: str
+    key_file: str
+
+
 class Announcement(Struct, frozen=True):
     "What a client needs to know of a running sandbox"
 
@@ -373,6 +389,7 @@ class Announcement(Struct, frozen=True):
     key_file: str
     event: str
     markets: list[str]  # tickers
+    members: list[Member]
 
 
 async def serve(
@@ -385,10 +402,10 @@ async def serve(
     address = await sandbox.start(host, port)
     try:
         markets = sandbox.exchange.markets()
-        key = next(iter(sandbox.keys.accounts.values()))
+        members = [Member(name, key.key_id, str(key.key_file)) for name, key in sandbox.keys.accounts.items()]
         event = next((m for m in markets if m.active), markets[-1]).event_ticker
-        announce(Announcement(address.rest, address.ws, key.key_id, str(key.key_file), event,
-                              [m.ticker for m in markets if m.event_ticker == event]))
+        announce(Announcement(address.rest, address.ws, members[0].key_id, members[0].key_file, event,
+                              [m.ticker for m in markets if m.event_ticker == event], members))
         await sandbox.join()
     finally:
         await sandbox.stop()
