@@ -36,7 +36,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture
 def exchange(start: Start) -> dict[str, Any]:
     "A running exchange, lively and fast"
-    process = start("exchange", "--port", "0", "--seed", "5", "--speed", "120", "--json")
+    process = start("exchange", "--port", "0", "--seed", "11", "--speed", "120", "--json")
     return process.json("rest")
 
 
@@ -63,7 +63,7 @@ def trading(where: dict[str, Any], fills: int = 0) -> Callable[[], Any]:
 
 
 def test_the_main_job_trades_and_leaves_nothing_behind(start: Start):
-    process = start("run", "--for", "20s", "--seed", "5", "--speed", "120", "--control-port", "0", "--json")
+    process = start("run", "--for", "20s", "--seed", "11", "--speed", "120", "--control-port", "0", "--json")
     process.json("started")
     outcome = process.json("summary", within_s=60)["summary"]
     status, errors = process.wait(20)
