@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EXPECTED', 'app', 'EnvOption', 'Rest', 'Ws', 'Series', 'ControlPort', 'Json', 'Seed', 'Speed', 'Data', 'Day',
            'Regime', 'Wrong', 'Lag', 'seconds', 'sentence', 'screen', 'guarded', 'Spreads', 'run', 'faults_table',
-           'misbehaviour', 'exchange', 'until_told', 'check', 'conform', 'status', 'start', 'stop', 'reset', 'kill',
-           'rearm', 'main']
+           'misbehaviour', 'exchange', 'until_told', 'check', 'replay', 'conform', 'status', 'start', 'stop', 'reset',
+           'kill', 'rearm', 'main']
 
 # %% ../nbs/19_cli.ipynb #39623944
 import asyncio
@@ -28,16 +28,19 @@ from rich.table import Table
 
 from .access import TIERS
 from .catalogue import CATALOGUE, plan
-from .check import check_account, findings_table, markets_table
+from .check import findings_table, markets_table
 from .client import Client
 from .config import Env, Settings, SettingsError, load_settings
 from .conform import compare
 from .control import ControlClient, NoEngine, Refused
-from .credentials import Credentials, CredentialsError
+from .credentials import Credentials, CredentialsError, wall_ms
 from .data import DataError, read_bbo
+from .doctor import examine
 from .engine import EngineError
 from .faults import Faults, PlanError
 from .journal import JournalError
+from .lock import Held
+from .replay import ReplayError, find_journals, sessions_table, tell_again
 from .report import live_table
 from .sandbox import ACCOUNT, Announcement, build, serve
 from .session import Home, Running, kill_at_exchange, trade
@@ -62,7 +65,7 @@ def seconds(
 
 EXPECTED = (
     SettingsError, CredentialsError, VenueError, EngineError, JournalError, DataError, ApiError, NoEngine, Refused, PlanError,
-    StateError, OSError,
+    StateError, Held, ReplayError, OSError,
 )  # fmt: skip
 
 
@@ -244,8 +247,14 @@ async def until_told(work: Coroutine[Any, Any, None], attached: bool) -> None:
 
 # %% ../nbs/19_cli.ipynb #2258a2ea
 @app.command()
-def check(env: EnvOption = None, rest: Rest = None, ws: Ws = None, series: Series = None) -> None:
-    """Is everything in order to trade? Reads only; status 1 if something isn't.
+def check(
+    env: EnvOption = None,
+    rest: Rest = None,
+    ws: Ws = None,
+    series: Series = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Place, change and cancel one far contract too.")] = False,
+) -> None:
+    """Is everything in order to trade, at the exchange and on this machine? Reads only, but for --probe; status 1 if not.
     Example: `kalshi-mm check --env demo`
     """
     settings = _settings(kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws, target_series=series)
@@ -256,17 +265,38 @@ def check(env: EnvOption = None, rest: Rest = None, ws: Ws = None, series: Serie
         try:
             credentials = Credentials.load(venue.key_id, venue.key_file)
             client = Client(venue.rest, credentials)
-            findings, markets = await check_account(client, settings.target_series, credentials.exposed)
+            findings, markets = await examine(client, settings, credentials, venue, probe, wall_ms())
         finally:
             if client: await client.close()
             await venue.close()
         console = screen()
-        console.print(f"{settings.kalshi_env} at {venue.rest}")
         console.print(findings_table(findings))
         if markets: console.print(markets_table(markets))
         failed = sum(f.level == "failure" for f in findings)
         console.print(f"{failed} of {len(findings)} checks failed." if failed else "Ready to trade.")
         return 1 if failed else 0
+
+    guarded(work())
+
+
+@app.command()
+def replay(
+    session: Annotated[str, typer.Argument(help="The session's id; without one, the sessions are listed.")] = "",
+    last: Annotated[bool, typer.Option("--last", help="The last session that was begun.")] = False,
+    ticker: Annotated[str, typer.Option(help="Only this market, or markets with this in their name.")] = "",
+    answers: Annotated[bool, typer.Option("--answers", help="Also the exchange's answers to our writes.")] = False,
+) -> None:
+    """A session again: what happened and why, and whether the same events still lead to the same actions; status 1 if they don't.
+    Example: `kalshi-mm replay --last --ticker B65.5`
+    """
+    settings = _settings()
+
+    async def work() -> int:
+        journals = find_journals(settings.state_dir)
+        if not session and not last:
+            screen().print(sessions_table(journals))
+            return 0
+        return tell_again(journals, session, ticker, answers, screen())
 
     guarded(work())
 
@@ -357,31 +387,36 @@ def _until(look: Callable[[], int], good: Callable[[int], bool], patience_s: flo
 
 # %% ../nbs/19_cli.ipynb #b1f8f0e3
 @app.command()
-def kill(env: EnvOption = None, rest: Rest = None, ws: Ws = None, control_port: ControlPort = None) -> None:
-    """Cancel everything now and quote no more, through the engine or, if it doesn't answer, straight at the exchange.
+def kill(
+    env: EnvOption = None,
+    rest: Rest = None,
+    ws: Ws = None,
+    control_port: ControlPort = None,
+    all_: Annotated[bool, typer.Option("--all", help="Orders of the account that aren't ours too.")] = False,
+) -> None:
+    """Cancel all our orders now and quote no more, through the engine or, if it doesn't answer, straight at the exchange.
     Example: `kalshi-mm kill`
     """
     settings = _settings(kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws)
 
     async def work() -> int:
-        try: code, said = await asyncio.to_thread(_kill_engine, _engine(settings, control_port))
+        try: code, said = await asyncio.to_thread(_kill_engine, _engine(settings, control_port), all_)
         except (NoEngine, Refused) as e:
             print(f"{e}; killing straight at the exchange.")
-            code, said = await kill_at_exchange(*_where(settings))
+            code, said = await kill_at_exchange(*_where(settings), all_)
         print(said)
         return code
 
     guarded(work())
 
 
-def _kill_engine(engine: ControlClient) -> tuple[int, str]:
-    engine.post("/api/risk/kill-switch")
-    kill = engine.get("/api/risk/status")["kill"]
+def _kill_engine(engine: ControlClient, everything: bool) -> tuple[int, str]:
+    engine.post("/api/risk/kill-switch", all=str(everything).lower())
     _until(lambda: engine.get("/api/risk/status")["kill"]["verified_ms"], bool, 10)
     kill = engine.get("/api/risk/status")["kill"]
-    took_ms = kill["verified_ms"] - kill["sent_ms"]
-    if kill["verified_ms"]: return 0, f"Killed: nothing of ours rests, verified {took_ms} ms after the command."
-    return 1, f"Killed, but NOT VERIFIED: {kill['resting']} orders of ours still rest."
+    took_ms, whose = kill["verified_ms"] - kill["sent_ms"], "" if everything else "of ours "
+    if kill["verified_ms"]: return 0, f"Killed: nothing {whose}rests, verified {took_ms} ms after the command."
+    return 1, f"Killed, but NOT VERIFIED: {kill['resting']} orders {whose}still rest."
 
 
 def _where(settings: Settings) -> tuple[Settings, Venue]:

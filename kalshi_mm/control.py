@@ -97,7 +97,12 @@ def make_app(engine: Engine) -> FastAPI:
         return _json({"asked": "end"})
 
     @app.post("/api/risk/kill-switch")
-    def kill(request: Request) -> Response: return _json(engine.kill(who(request)))
+    def kill(request: Request, all: bool = False) -> Response: return _json(engine.kill(who(request), everything=all))
+
+    @app.post("/api/orders/reconcile")
+    def reconcile(request: Request) -> Response:
+        engine.command("reconcile", who(request))
+        return _json({"asked": "reconcile"})
 
     @app.post("/api/risk/rearm")
     def rearm(request: Request) -> Response:

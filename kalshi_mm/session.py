@@ -8,6 +8,7 @@ __all__ = ['Home', 'Running', 'log_to', 'say', 'show', 'finish', 'trade', 'kill_
 # %% ../nbs/17c_session.ipynb #e9214db6
 import asyncio
 import logging
+import os
 import secrets
 import signal
 import threading
@@ -23,13 +24,14 @@ from rich.live import Live
 from .client import Client
 from .config import Settings
 from .control import ControlServer
-from .core import is_ours
-from .credentials import Credentials
-from .engine import Engine, EngineError, Lock
-from .journal import Journal, Latch
+from .credentials import Credentials, wall_ms
+from .breaker import kept_groups, sweep
+from .engine import Engine, EngineError
+from .journal import Journal, Latch, Stamp
+from .lock import Lock, Owner, held_by
 from .report import headline, live_table, summary
 from .status import EngineStatus, Outcome
-from .transport import ApiError, NotFound
+from .transport import NotFound
 from .venue import Venue, VenueError, find_venue
 
 # %% ../nbs/17c_session.ipynb #7d982ad7
@@ -47,6 +49,12 @@ class Home:
 
     @property
     def lock(self) -> Path: return self.path / "lock"
+
+    @property
+    def groups(self) -> Path: return self.path / "groups.json"
+
+    @property
+    def swept(self) -> Stamp: return Stamp(self.path / "swept")
 
 
 class Running(Struct):
@@ -73,6 +81,7 @@ class Running(Struct):
 def log_to(path: Path) -> None:
     "Engine messages go to a file beside the journal, where the live table doesn't hide them"
     path.parent.mkdir(parents=True, exist_ok=True)
+    logging.raiseExceptions = False  # a full disk is told once, by the journal
     logging.basicConfig(filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)
 
 # %% ../nbs/17c_session.ipynb #6f397971
@@ -135,24 +144,27 @@ async def _session(
 ) -> int:
     credentials, home = Credentials.load(venue.key_id, venue.key_file), Home(settings, venue.key_id)
     log_to(home.path / "engine.log")
-    lock = Lock(home.lock, f"session {session} on {settings.kalshi_env}, control port {settings.control_port}")
+    lock = Lock(home.lock, Owner.me(session, settings.kalshi_env, wall_ms()))
     client = Client(venue.rest, credentials)
     try:
         await _known_series(client, settings.target_series)
         await client.limits()
-        engine = Engine(settings, client, venue.ws, Journal(home.journal), home.latch, session)
+        journal = Journal(home.journal)
+        engine = Engine(settings, client, venue.ws, journal, home.latch, session)
         control = await _control(engine, settings)
         _announce(engine, Running(
             f"http://127.0.0.1:{control.port}", control.port, session, settings.kalshi_env, venue.rest, venue.ws,
             venue.key_id, str(venue.key_file), str(home.journal), str(home.path / "engine.log"),
         ), as_json)  # fmt: skip
-        for s in (signal.SIGINT, signal.SIGTERM): asyncio.get_running_loop().add_signal_handler(s, engine.end, f"by {s.name}")
+        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(s, engine.end, f"by {s.name}")
         screen = asyncio.create_task(show(engine, as_json, out))
         try: outcome = await engine.run(for_s)
         finally:
             screen.cancel()
             await asyncio.gather(screen, return_exceptions=True)
             await control.stop()
+            journal.close()
             (settings.state_dir / "engine.json").unlink(missing_ok=True)
         return finish(outcome, as_json, out)
     finally:
@@ -181,27 +193,42 @@ def _announce(engine: Engine, where: Running, as_json: bool) -> None:
     say(f"Control {where.control}/api/docs, journal {where.journal}")
 
 # %% ../nbs/17c_session.ipynb #e06226cb
+_LAG_S = 1.5  # that the exchange's lists may lag behind (FACTS 3.7)
+
+
 async def kill_at_exchange(
     settings: Settings,
     venue: Venue,
-    patience_s: float = 20,  # for the exchange to list nothing of ours
+    everything: bool = False,  # orders of others too
+    patience_s: float = 20,  # for the exchange to list nothing
 ) -> tuple[int, str]:  # exit status, and what to tell
-    "Cancel everything straight at the exchange, and verify"
-    home = Home(settings, venue.key_id)
-    try: home.latch.set("by cli, straight at the exchange")
+    "Cancel straight at the exchange, and verify"
+    home, loop = Home(settings, venue.key_id), asyncio.get_running_loop()
+    try:
+        home.latch.set("by cli, straight at the exchange")
+        if everything: home.swept.set(wall_ms())
     except OSError as e: typer.echo(f"kalshi-mm: the kill latch can't be written, the kill goes on without it: {e}", err=True)
     client = Client(venue.rest, Credentials.load(venue.key_id, venue.key_file))
-    loop = asyncio.get_running_loop()
-    until, clean, left, trouble = loop.time() + patience_s, 0, -1, ""
+    until, empty_s, left, trouble = loop.time() + patience_s, 0.0, -1, ""
+    whose = "" if everything else "of ours "
     try:
-        while clean < 2 and loop.time() < until:
-            try:
-                if left: await client.cancel_all()
-                left = sum(is_ours(o.client_order_id) for o in await client.resting_orders())
-                clean = 0 if left else clean + 1
-            except ApiError as e: clean, trouble = 0, str(e)
-            await asyncio.sleep(0.1)
+        while loop.time() < until:
+            done = await sweep(client, kept_groups(home.groups), everything=everything)
+            if done.clean and empty_s and loop.time() - empty_s > _LAG_S:
+                ended = _end_owner(home.lock)
+                return 0, f"Killed straight at the exchange: nothing {whose}rests.{ended} `kalshi-mm rearm` before the next run."
+            empty_s = (empty_s or loop.time()) if done.clean else 0.0
+            left, trouble = left if done.trouble else len(done.left), "; ".join(done.trouble)
+            await asyncio.sleep(0.2)
     finally: await client.close()
-    if clean == 2: return 0, "Killed at the exchange: nothing of ours rests. `kalshi-mm rearm` before the next run."
-    if left < 0: return 1, f"NOT KILLED: the exchange could not be asked: {trouble}"
-    return 1, f"NOT VERIFIED: {left} orders of ours still rest. {trouble}"
+    ended = _end_owner(home.lock)
+    if left < 0: return 1, f"NOT KILLED: the exchange could not be asked: {trouble}.{ended}"
+    return 1, f"NOT VERIFIED: {left} orders {whose}still rest. {trouble}{ended}"
+
+
+def _end_owner(lock: Path) -> str:
+    "End the process of this machine that holds the account, if there is one; what to tell"
+    if (owner := held_by(lock)) is None: return ""
+    if not owner.here: return f" The account is still held by {owner}: end it there."
+    with suppress(ProcessLookupError, PermissionError): os.kill(owner.pid, signal.SIGKILL)
+    return f" Its engine did not answer and was ended: {owner}."
