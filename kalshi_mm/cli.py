@@ -394,29 +394,34 @@ def kill(
     control_port: ControlPort = None,
     all_: Annotated[bool, typer.Option("--all", help="Orders of the account that aren't ours too.")] = False,
 ) -> None:
-    """Cancel all our orders now and quote no more, through the engine or, if it doesn't answer, straight at the exchange.
+    """Cancel all our orders now and quote no more, through the engine and, unless it verifies that, straight at the exchange.
     Example: `kalshi-mm kill`
     """
     settings = _settings(kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws)
 
     async def work() -> int:
-        try: code, said = await asyncio.to_thread(_kill_engine, _engine(settings, control_port), all_)
-        except (NoEngine, Refused) as e:
-            print(f"{e}; killing straight at the exchange.")
-            code, said = await kill_at_exchange(*_where(settings), all_)
+        answers = False
+        try:
+            killed, said = await asyncio.to_thread(_kill_engine, _engine(settings, control_port), all_)
+            answers = True
+        except (NoEngine, Refused) as e: killed, said = False, str(e)
+        if killed: code = 0
+        else:
+            print(f"{said}; killing straight at the exchange.")
+            code, said = await kill_at_exchange(*_where(settings), all_, answers)
         print(said)
         return code
 
     guarded(work())
 
 
-def _kill_engine(engine: ControlClient, everything: bool) -> tuple[int, str]:
+def _kill_engine(engine: ControlClient, everything: bool) -> tuple[bool, str]:  # whether nothing rests, and what to tell
     engine.post("/api/risk/kill-switch", all=str(everything).lower())
     _until(lambda: engine.get("/api/risk/status")["kill"]["verified_ms"], bool, 10)
     kill = engine.get("/api/risk/status")["kill"]
     took_ms, whose = kill["verified_ms"] - kill["sent_ms"], "" if everything else "of ours "
-    if kill["verified_ms"]: return 0, f"Killed: nothing {whose}rests, verified {took_ms} ms after the command."
-    return 1, f"Killed, but NOT VERIFIED: {kill['resting']} orders {whose}still rest."
+    if kill["verified_ms"]: return True, f"Killed: nothing {whose}rests, verified {took_ms} ms after the command."
+    return False, f"The engine is killed but could not verify it within ten seconds, {kill['resting']} orders {whose}listed"
 
 
 def _where(settings: Settings) -> tuple[Settings, Venue]:

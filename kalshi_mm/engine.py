@@ -22,9 +22,9 @@ from .client import Client
 from .config import Settings
 from .core import ONE, Market, Order, is_ours
 from .credentials import wall_ms
-from .feed import Feed
+from .feed import Feed, TwinFeed
 from .gateway import Gateway
-from .journal import Journal, JournalError, Latch, Stamp
+from .journal import KEEP_DAYS, Journal, JournalError, Latch, Stamp
 from .maker import MarketMaker
 from kalshi_mm.messages import (
     Action,
@@ -93,8 +93,10 @@ class Engine:
         self.settings, self.client, self.journal, self.latch, self.now_ms = settings, client, journal, latch, now_ms
         self.maker = make_maker(settings, session)
         self.alerts = Alerts(settings.alert_webhook_url, session, settings.kalshi_env, _log.warning)
-        self.feed = Feed(ws_url, lambda: client.handshake(ws_url), (), self.tell, now_ms,
-                         warn=self.note, changed=lambda ticker: self._look.set())  # fmt: skip
+        self._wake, self._look = asyncio.Event(), asyncio.Event()
+        lines = TwinFeed if settings.redundant_feed else Feed
+        self.feed = lines(ws_url, lambda: client.handshake(ws_url), (), self.tell, now_ms,
+                          warn=self.note, changed=lambda ticker: self._look.set())  # fmt: skip
         self.breaker = Breaker(client, settings.fill_burst, latch.path.with_name("groups.json"), self._adopted)
         self.gateway = Gateway(client, self.tell, now_ms, self.note, self.breaker, self._known)
         self.swept = Stamp(latch.path.with_name("swept"))
@@ -102,7 +104,6 @@ class Engine:
         self.error = ""
         self.began_ms = now_ms()
         self._inbox: deque[Event] = deque()
-        self._wake, self._look = asyncio.Event(), asyncio.Event()
         self._notes: deque[str] = deque(maxlen=50)
         self._ending, self._everything = "", False
         self._gone: set[str] = set()  # markets that have paid
@@ -274,7 +275,14 @@ class Engine:
         kept = {name: str(value) for name, value in said.items()}
         self.journal.begin(self.maker.config.session, self.settings.kalshi_env, self.now_ms(), __version__, kept)
         if self.journal.repaired: self.note(self.journal.repaired, "error")
+        self._forget()
         self._carry_out(self._step(left))
+
+    def _forget(self) -> None:
+        "Records of sessions that are long over go"
+        try: count, size = self.journal.forget(self.now_ms())
+        except JournalError as e: return self.note(str(e))
+        if count: self.note(f"{count} records older than {KEEP_DAYS} days are removed, {size / 1e6:.1f} MB", "info")
 
     def _keep(self) -> None:
         "Commit what the next session needs, and tell which halts are over"
@@ -291,7 +299,7 @@ class Engine:
 
     def _ask_for_books(self) -> None:
         "Ask anew for books that the core has found wrong"
-        wrong = [t for t, s in self.maker.slots.items() if t in self.feed.state.live and not s.book.live]
+        wrong = [t for t, s in self.maker.slots.items() if t in self.feed.live and not s.book.live]
         if wrong: self.feed.resync(wrong, "the core found it wrong")
 
     def _close(self) -> None:
@@ -349,7 +357,7 @@ class Engine:
         while True:
             await asyncio.sleep(0.5)
             now, health = self.now_ms(), self.feed.health
-            self.feed.state.offset_ms = self.client.offset_ms
+            self.feed.correct(self.client.offset_ms)
             if health.connected: self.tell(FeedHealth(now, self._silent_ms(now), health.age_ms))
 
     def _silent_ms(self, now: int) -> int:

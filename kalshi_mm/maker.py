@@ -87,6 +87,7 @@ class MarketMaker:
         self._held: dict[str, Position] = {}  # positions in markets that aren't listed here
         self._marks: dict[str, Price] = {}  # as they were at the end of an earlier session
         self._n = 0  # of the last client_order_id
+        self._leaving: set[str] = set()  # orders of earlier sessions whose cancel is on its way
         self._tagged = False  # the stream marks our own orders in the book
         self._dirty: set[str] = set()
         self._decided_ms = self._full_ms = 0
@@ -182,7 +183,7 @@ class MarketMaker:
 
     def _group(self, e: GroupSeen) -> None:
         if e.change == "adopted": self.group_id = e.group_id
-        elif e.group_id == self.group_id and e.change in ("triggered", "deleted"):
+        elif e.group_id == self.group_id and e.change in ("triggered", "deleted") and not self.killed:  # a kill triggers it
             self.watch.set("group", f"our order group was {e.change} at the exchange: nothing of it rests any more", e.ts_ms)
 
     def _restored(self, e: Restored) -> None:
@@ -249,6 +250,7 @@ class MarketMaker:
             case OrderGone(): self.orders.gone(e)
             case WriteUnknown(): self.orders.unknown(e)
             case WriteRejected(): self._rejected(e)
+        self._leaving.discard(e.client_order_id)
         if w := self.orders.all.get(e.client_order_id): self._dirty |= {w.ticker} & self.slots.keys()
 
     def _rejected(self, e: WriteRejected) -> None:
@@ -293,7 +295,8 @@ class MarketMaker:
         self.watch.balance(e.balance, self.config.limits, e.ts_ms)
         self.watch.clear("account")
         for o in self.orders.foreign.values():
-            if is_ours(o.client_order_id):
+            if is_ours(o.client_order_id) and o.client_order_id not in self._leaving:
+                self._leaving.add(o.client_order_id)
                 self._out.append(Cancel("left by an earlier session", o.client_order_id, o.order_id, o.ticker))
                 self.account.soon(e.ts_ms + self.config.retry_ms)
         if self.killed and self.resting:

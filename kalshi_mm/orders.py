@@ -173,12 +173,13 @@ class Orders:
             if o.status is OrderStatus.RESTING: self.foreign[o.order_id] = o
             else: self.foreign.pop(o.order_id, None)
             return None
-        certain, told = settled_ms is not None and w.changed_ms < settled_ms, bool(w.order_id)
+        certain, told, was = settled_ms is not None and w.changed_ms < settled_ms, bool(w.order_id), (w.state, w.price, w.count)
         self._bound(w.client_order_id, o.order_id, ts_ms if settled_ms is None else 0)
         w.reported = max(w.filled, o.filled) if certain and w.state is State.DONE else max(w.reported, o.filled)
         if o.status is not OrderStatus.RESTING: self._done(w)
         elif w.write is Verb.PLACE or certain or not told: self._shown(w, o, certain)
         self._file(w)
+        if was != (w.state, w.price, w.count): w.changed_ms = max(w.changed_ms, ts_ms)  # the next list may be an older one
         return w
 
     def unclear(self, order_id: str, client_order_id: str, said: str, ts_ms: int) -> Working | None:
@@ -253,7 +254,8 @@ class Orders:
         while (w := next(iter(self._closed.values()), None)) and w.changed_ms < before_ms:
             del self._closed[w.client_order_id], self.all[w.client_order_id]
             self._ids.pop(w.order_id, None)
-        self._unclaimed = {i: fill for i, fill in self._unclaimed.items() if fill[1] >= before_ms}
+        if all(w.order_id for w in self._open.values()):  # else one of them may be what has filled
+            self._unclaimed = {i: fill for i, fill in self._unclaimed.items() if fill[1] >= before_ms}
         self.told_ms = {i: ts_ms for i, ts_ms in self.told_ms.items() if ts_ms >= before_ms}
 
     # inner steps

@@ -97,7 +97,7 @@ class Reconciler:
         self.found: deque[Difference] = deque(maxlen=50)  # the last differences
         self.unexplained: tuple[str, ...] = ()  # at the last read
         self._read_ms = self._due_ms = self._after_ms = self._unread_ms = self._fruitless = self._asked_ms = 0
-        self._times: dict[str, int] = {}  # reads in a row that found a suspicion
+        self._times: dict[str, tuple[int, int]] = {}  # reads in a row that found a suspicion, and when the last was asked for
         self._strangers: set[str] = set()  # orders of others that were told of
 
     def doubt(self, after_ms: int = 0) -> None:
@@ -140,15 +140,19 @@ class Reconciler:
         self._read_ms, self._due_ms = e.ts_ms, e.ts_ms + config.read_every_ms
         found = _missed(fills, e, config.patience_ms) + compare_orders(orders, e, config.patience_ms) + self._strange(orders)
         suspicions = _owed(orders, e, config.patience_ms) | self._positions(e, slots, config.patience_ms)
-        self._times = {key: self._times.get(key, 0) + counts for key, (_, _, counts) in suspicions.items()}
-        certain = [key for key, times in self._times.items() if times >= _CERTAIN]
+        before, self._times = self._times, {}
+        for key, (ticker, text, counts) in suspicions.items():
+            times, asked_ms = before.get(key, (0, 0))
+            if counts and e.asked_ms >= asked_ms + config.patience_ms:
+                times, asked_ms = times + 1, e.asked_ms
+                if times == _CERTAIN: found.append((Kind.UNEXPLAINED, ticker, text))
+            self._times[key] = times, asked_ms
+        certain = [key for key, (times, _) in self._times.items() if times >= _CERTAIN]
         if len(certain) < len(suspicions): self.soon(e.ts_ms + config.patience_ms)
-        self.unexplained = tuple([d[2] for d in found if d[0] is Kind.UNEXPLAINED] + [suspicions[key][1] for key in certain])
+        at_once = [text for kind, _, text in found if kind is Kind.UNEXPLAINED]
+        self.unexplained = tuple(dict.fromkeys(at_once + [suspicions[key][1] for key in certain]))
         if not self.unexplained: self.clean_ms = e.ts_ms
         self._fruitless = self._fruitless + 1 if orders.doubtful else 0
-        for key in certain:
-            ticker, text, counts = suspicions[key]
-            if counts and self._times[key] == _CERTAIN: found.append((Kind.UNEXPLAINED, ticker, text))
         new = [Difference(e.ts_ms, *d) for d in found]
         self.found.extend(new)
         return new
@@ -161,15 +165,15 @@ class Reconciler:
         return [(Kind.ORPHAN if is_ours(o.client_order_id) else Kind.FOREIGN, o.ticker,
                  said.format(o.side, contracts(o.remaining), cents(o.price), o.client_order_id or o.order_id)) for o in new]
 
-    def _positions(self, e: AccountRead, slots: Mapping[str, Slot], patience_ms: int) -> dict[str, tuple[str, str, int]]:
-        "{key: (ticker, text, 1 if it counts)}: our positions against theirs; after a fill it may be lag, and doesn't count"
+    def _positions(self, e: AccountRead, slots: Mapping[str, Slot], patience_ms: int) -> dict[str, tuple[str, str, bool]]:
+        "{key: (ticker, text, whether it counts)}: our positions against theirs; after a fill it may be lag, and doesn't count"
         theirs, off = dict(e.positions), {}
         for ticker, slot in slots.items():
             settled = slot.filled_ms + patience_ms <= e.asked_ms
             if slot.market.status == "finalized" or (settled and slot.position.net == theirs.get(ticker, 0)): continue
             if not settled and ticker not in self._times: continue
             ours, other = contracts(slot.position.net), contracts(theirs.get(ticker, 0))
-            off[ticker] = ticker, f"{ticker}: we count {ours} contracts, the exchange {other}", int(settled)
+            off[ticker] = ticker, f"{ticker}: we count {ours} contracts, the exchange {other}", settled
         return off
 
 
@@ -182,13 +186,13 @@ def _missed(fills: Sequence[Fill], e: AccountRead, patience_ms: int) -> list[tup
     return [(kind(f), f.ticker, said.format(f.side, contracts(f.count), cents(f.price), f.trade_id)) for f in fills]
 
 
-def _owed(orders: Orders, e: AccountRead, patience_ms: int) -> dict[str, tuple[str, str, int]]:
-    "{key: (ticker, text, 1)}: orders that ended with fills missing, and such as were acknowledged and are in no list"
+def _owed(orders: Orders, e: AccountRead, patience_ms: int) -> dict[str, tuple[str, str, bool]]:
+    "{key: (ticker, text, True)}: orders that ended with fills missing, and such as were acknowledged and are in no list"
     listed, owed = {o.order_id for o in e.orders}, {}
     for w in orders.doubtful:
         if w.changed_ms >= e.asked_ms - patience_ms or not w.order_id or not 0 < e.since_ms <= w.sent_ms: continue
         if w.state is State.DONE:
-            owed[w.client_order_id] = w.ticker, f"{w.client_order_id} filled {contracts(w.open)} more than the fills add up to", 1
+            owed[w.client_order_id] = w.ticker, f"{w.client_order_id} filled {contracts(w.open)} more than the fills add up to", True
         elif w.order_id not in listed:
-            owed[w.client_order_id] = w.ticker, f"{w.client_order_id} was taken by the exchange and is in no list", 1
+            owed[w.client_order_id] = w.ticker, f"{w.client_order_id} was taken by the exchange and is in no list", True
     return owed

@@ -200,6 +200,7 @@ async def kill_at_exchange(
     settings: Settings,
     venue: Venue,
     everything: bool = False,  # orders of others too
+    answers: bool = False,  # the engine has answered that it is killed: leave it alone
     patience_s: float = 20,  # for the exchange to list nothing
 ) -> tuple[int, str]:  # exit status, and what to tell
     "Cancel straight at the exchange, and verify"
@@ -215,13 +216,13 @@ async def kill_at_exchange(
         while loop.time() < until:
             done = await sweep(client, kept_groups(home.groups), everything=everything)
             if done.clean and empty_s and loop.time() - empty_s > _LAG_S:
-                ended = _end_owner(home.lock)
+                ended = " Its engine runs on, killed." if answers else _end_owner(home.lock)
                 return 0, f"Killed straight at the exchange: nothing {whose}rests.{ended} `kalshi-mm rearm` before the next run."
             empty_s = (empty_s or loop.time()) if done.clean else 0.0
             left, trouble = left if done.trouble else len(done.left), "; ".join(done.trouble)
             await asyncio.sleep(0.2)
     finally: await client.close()
-    ended = _end_owner(home.lock)
+    ended = " Its engine runs on, killed." if answers else _end_owner(home.lock)
     if left < 0: return 1, f"NOT KILLED: the exchange could not be asked: {trouble}.{ended}"
     return 1, f"NOT VERIFIED: {left} orders {whose}still rest. {trouble}{ended}"
 

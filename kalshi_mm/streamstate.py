@@ -148,6 +148,7 @@ class StreamHealth(Struct):
     last_message_ms: int = 0  # UTC
     last_ping_ms: int = 0  # UTC, of the exchange's heartbeat
     age_ms: int = -1  # of the last stamped message when it arrived, by the exchange's clock; -1 before the first one
+    sent_ms: int = 0  # the exchange's stamp on that message, UTC
     max_age_ms: int = 0  # the highest on this connection
     reconnects: int = 0
     gaps: int = 0  # numbers that were not the next one
@@ -180,6 +181,7 @@ class StreamState:
         self.changed: set[str] = set()  # subscribed markets that must be read again: closing time, grid, fees
         self.health = StreamHealth()
         self.broken = ""  # why this connection is to be given up
+        self.raw: str | bytes = b""  # the last frame, for whoever reads more of it than is told here
         self.offset_ms = 0  # the exchange's clock less ours, as measured elsewhere
         self._subs = Subscriptions(use_yes_price)
         self._channels, self._silence_ms, self._patience_ms = channels, silence_ms, patience_ms
@@ -260,7 +262,7 @@ class StreamState:
     ) -> list[Event]:
         "What a frame means"
         if not self._open: return []
-        health = self.health
+        health, self.raw = self.health, raw
         health.last_message_ms = now_ms
         try:
             try:
@@ -273,6 +275,7 @@ class StreamState:
                 sub.last = frame
             is_delta = type(frame) is DeltaFrame  # nearly all are
             if sent_ms := frame.sending_ts_ms or (frame.msg.ts_ms if is_delta else 0):
+                health.sent_ms = sent_ms
                 health.age_ms = age = max(now_ms + self.offset_ms - sent_ms, 0)
                 if age > health.max_age_ms: health.max_age_ms = age
             if not is_delta: return self._told(frame, sub, now_ms)

@@ -188,9 +188,13 @@ class Model:
     def arrive(self, r: Request) -> None:
         "A request is processed; whether its answer will be heard is another matter"
         self.requests.remove(r)
-        if r.given_up_ms is not None and self.now > r.given_up_ms + STRAY_MS: self.excused.add(r.action.client_order_id)
+        if self.too_late(r): self.excused.add(r.action.client_order_id)
         answer = self.process(r.action)
         if r.given_up_ms is None: self.answers.append(answer)
+
+    def too_late(self, r: Request) -> bool:
+        "Whether nobody would wait for it any more"
+        return r.given_up_ms is not None and self.now > r.given_up_ms + STRAY_MS
 
     def process(self, a: Write) -> Event:
         if isinstance(a, Place):
@@ -280,6 +284,7 @@ class Model:
             if f.trade_id in self.maker.orders.trade_ids: heard[f.order_id] = heard.get(f.order_id, 0) + f.count
         may = {o.client_order_id: o.filled + o.remaining - heard.get(o.order_id, 0) for o in self.truth.orders.values()}
         for r in self.requests:
+            if self.too_late(r): continue
             if isinstance(r.action, Place): may[r.action.client_order_id] = r.action.count
             elif isinstance(r.action, Amend) and self.truth.orders[r.action.order_id].remaining:
                 may[r.action.client_order_id] = r.action.count - heard.get(r.action.order_id, 0)

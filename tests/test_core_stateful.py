@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kalshi_mm.core import OrderStatus, Side
-from kalshi_mm.messages import Cancel, Command
+from kalshi_mm.messages import Cancel, Command, ReadAccount
 from kalshi_mm.orders import State
 from tests.exchange_model import LAG_MS, TICKERS, Model
 
@@ -174,4 +174,46 @@ def test_the_answer_to_a_placement_that_comes_after_its_amend_has_left_changes_n
     assert w.state is State.AMENDING
     m.answer(m.answers[0])
     assert w.state is State.AMENDING and w.amend
+    m.settle()
+
+
+def test_a_fill_that_the_list_tells_long_before_the_placement_is_answered_belongs_to_its_order():
+    m = quoting()
+    m.arrive(m.requests[0])
+    [o] = m.truth.resting()
+    m.trade(o, 1000)
+    for _ in range(4):
+        m.advance(31_000)
+        while m.reads: m.read(0, (0, 0, 0, 0))
+    m.answer(m.answers[0])
+    assert not m.maker.orders.doubtful
+    m.settle()
+
+
+def test_a_later_read_with_an_older_list_does_not_raise_the_dead():
+    m = quoting()
+    m.arrive(m.requests[0])
+    [o] = m.truth.resting()
+    m.frames.clear()
+    m.advance(62_000)
+    assert not m.truth.resting()  # it has expired
+    m.reads = [(ReadAccount("twice", 1), m.now)] * 2
+    m.read(0, (0, 0, 0, 0))
+    m.read(0, (LAG_MS, LAG_MS, LAG_MS, LAG_MS))
+    assert m.maker.orders.all[o.client_order_id].state is State.DONE
+    m.settle()
+
+
+def test_three_reads_in_one_moment_after_a_restart_are_no_drift():
+    m = quoting()
+    for r in list(m.requests): m.arrive(r)
+    m.advance(3000)
+    m.trade(m.truth.resting()[0], 1000)
+    m.stream(m.fill_frames)
+    m.crash()
+    for _ in range(4):
+        m.tell(Command(m.now, "kill", "test"))
+        while m.reads: m.read(0, (LAG_MS, LAG_MS, LAG_MS, LAG_MS))
+        m.start()
+    m.judge()
     m.settle()

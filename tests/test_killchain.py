@@ -1,7 +1,9 @@
 "The kill chain in real processes: each layer alone, other people's orders spared, and nothing left or sent afterwards"
+import http.server
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -114,6 +116,43 @@ def test_every_signal_to_end_is_a_clean_stop(sig, exchange, start: Start, tmp_pa
     assert (code, errors) == (0, "") and resting(exchange) == []
     summary = json.loads(process.lines[-1])["summary"]
     assert summary["why"] == f"by {sig.name}" and summary["resting"] == []
+
+
+@pytest.fixture
+def unsure() -> Iterator[int]:
+    "The control port of an engine that takes a kill and never comes to verify it"
+    class Unsure(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None: self.answer({})
+        def do_GET(self) -> None: self.answer({"state": "killed", "kill": {"verified_ms": 0, "sent_ms": 1, "resting": 3}})
+
+        def answer(self, said: dict[str, Any]) -> None:
+            body = json.dumps(said).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *words: Any) -> None: pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Unsure)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_kill_that_the_engine_cannot_verify_goes_on_at_the_exchange(exchange, start: Start, tmp_path: Path, account, unsure: int):
+    process, where = engine_on(exchange, start, tmp_path)
+    until(trading(where), "quotes")
+    by_hand(account, exchange)
+    code, words = said(tmp_path, "kill", "--control-port", str(unsure))
+    assert code == 0, words
+    assert "could not verify it within ten seconds, 3 orders of ours listed; killing straight at the exchange" in words
+    assert "nothing of ours rests. Its engine runs on, killed." in words
+    assert resting(exchange) == ["by-hand"] and process.popen.poll() is None
+    until(lambda: get(f"{where['control']}/api/risk/status")["state"] == "killed", "the engine finds the latch")
+    assert process.end()[0] == 0
 
 
 def test_quotes_wait_out_the_minute_after_a_cancel_all(exchange, start: Start, tmp_path: Path):

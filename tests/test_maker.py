@@ -270,6 +270,13 @@ def test_another_group_of_the_account_is_none_of_our_business():
     assert not maker.halts
 
 
+def test_a_kill_that_triggers_our_group_is_one_halt_and_not_two():
+    maker = quoting()
+    for event in (GroupSeen(T, "g1", "adopted"), Command(T + 300, "kill", "test"), GroupSeen(T + 310, "g1", "triggered"),
+                  Command(T + 900, "rearm", "test")): maker.handle(event)
+    assert not maker.halts
+
+
 def test_reduce_only_leaves_the_side_that_makes_the_position_smaller():
     maker = quoting()
     maker.handle(FillSeen(T + 100, Fill("t1", "o0", "X", Side.BID, 4300, 400, 0, False, T + 100, "kmm-s-1")))

@@ -208,3 +208,22 @@ def test_the_doctor_tries_an_order_and_leaves_nothing(exchange, tmp_path: Path):
     at_demo = ["--env", "prod", "--rest", exchange["rest"], "--ws", "wss://external-api-ws.demo.kalshi.co/trade-api/ws/v2"]
     code, words = said(tmp_path, "check", *at_demo, **key)
     assert code == 1 and "one is demo, the other is" in words, words
+
+
+def test_old_records_go_at_the_start_and_their_fills_stay(exchange, start: Start, tmp_path: Path):
+    process, where = engine_on(exchange, start, tmp_path)
+    until(trading(where, fills=1), "a fill", 90)
+    assert process.end()[0] == 0
+    home, known = (tmp_path / where["journal"]).parent, len(ledger(exchange)["fills"])
+    old = home / f"records/{where['session']}.gz"
+    os.utime(old, (0, 0))
+    process, again = engine_on(exchange, start, tmp_path)
+    notes = until(lambda: [n for n in get(f"{again['control']}/api/strategy/status")["notes"] if "records older" in n], "the note")
+    assert "1 records older than 30 days are removed" in notes[0] and not old.exists()
+    assert "1 records older" in (home / "engine.log").read_text()
+    process.end()
+    journal = Journal(tmp_path / where["journal"])
+    assert len(journal.fills(where["session"])) == known and journal.size(again["session"])
+    journal.close()
+    listed = said(tmp_path, "replay")[1]
+    assert "gone" in listed and "MB" in listed
