@@ -40,6 +40,7 @@ from kalshi_mm.messages import (
     Place,
     ReadAccount,
 )
+from .recent import Recent
 from .risk import Limits
 from .status import EngineStatus, KillReport, Outcome, status
 from .strategy import Params, SpreadCapture
@@ -111,6 +112,7 @@ class Engine:
         self.feed = Feed(ws_url, lambda: client.handshake(ws_url), (), self.tell, now_ms,
                          warn=self.note, changed=lambda ticker: self._look.set())  # fmt: skip
         self.gateway = Gateway(client, self.tell, now_ms, self.note)
+        self.recent = Recent()  # for people to look at
         self.kill_report: KillReport | None = None
         self.error = ""
         self.began_ms = now_ms()
@@ -210,6 +212,8 @@ class Engine:
 
     def _step(self, event: Event) -> list[Action]:
         "One event through the core and into the journal's queue"
+        try: self.recent.see(event, self.maker)
+        except Exception: _log.exception("what people look at could not be kept")  # which is no reason to trade otherwise
         try:
             actions = self.maker.handle(event)
         except Exception as e:  # a fault of ours, wherever it is: no new orders, cancel, tell
