@@ -215,7 +215,8 @@ class ControlPanel(VBox):
 
     def _tell_the_way(self) -> None:
         "From the page straight to the engine: a token that opens the kill and nothing else, in a message that no notebook keeps"
-        way = {"url": self.engine.control, "token": self.engine.kill_token} if self.engine else {"url": "", "token": ""}
+        e = self.engine
+        way = {"url": e.control, "token": e.kill_token, "session": e.session} if e else {"url": "", "token": "", "session": ""}
         self.view.send({"kill": way | {"state_dir": str(self.settings.state_dir.absolute())}})
 
     def _attached(self, running: Running) -> None:

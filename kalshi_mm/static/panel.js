@@ -3,7 +3,7 @@
 //
 // `model` is anywidget's: get("vm"), on("change:vm"), on("msg:custom"), send(message).
 // Sent: {do: "look", market, range} and {do: VERB, id, ...}, answered by {id, ok, said, fields}.
-// Heard: {kill: {url, token, state_dir}}, the way from this page straight to the engine.
+// Heard: {kill: {url, token, session, state_dir}}, the way from this page straight to the engine.
 // What comes from the exchange reaches the page as text only, never as HTML.
 
 const STALE_MS = 2000, LOST_MS = 10000, SVG = "http://www.w3.org/2000/svg", NONE = "\u2014";
@@ -111,7 +111,7 @@ class Panel {
     this.model = model;
     this.vm = null; this.n = -1; this.seenAt = performance.now();
     this.state = ""; this.alive = null; this.probing = false;   // alive: whether the engine answered this page when the picture stood still
-    this.way = null;                                           // straight to the engine: {url, token, state_dir}
+    this.way = null;                                           // straight to the engine: {url, token, session, state_dir}
     this.killed = null;                                        // what this page knows of its own kill
     this.waiting = new Map(); this.id = 0; this.memo = {}; this.rows = new Map(); this.told = [];
     this.pick = ""; this.side = ""; this.range = "15m"; this.tab = "orders"; this.asked = null; this.charts = [];
@@ -121,7 +121,7 @@ class Panel {
     this.keys();
     model.on("change:vm", () => this.take(model.get("vm")));
     model.on("msg:custom", m => this.hear(m));
-    model.send({ do: "hello" });
+    this.greet();
     this.timer = setInterval(() => this.tick(), 250);
     this.take(model.get("vm"));
   }
@@ -255,12 +255,15 @@ class Panel {
     const fresh = vm.n !== this.n;
     this.vm = vm;
     if (fresh || vm.n === 0) { this.n = vm.n; this.seenAt = performance.now(); this.alive = null; }
+    const lost = vm.n && (!this.way?.url || (this.way.session && this.way.session !== vm.session));   // of an earlier engine, or the answer went astray
+    if (lost && performance.now() - this.greeted > 1000) this.greet();
     const known = vm.markets.some(m => m.ticker === this.pick);
     if (!known && vm.markets.length) { this.pick = (vm.markets.find(m => m.bid.ours !== NONE || m.ask.ours !== NONE) || vm.markets[0]).ticker; this.look(); }
     this.draw();
   }
+  greet() { this.greeted = performance.now(); this.model.send({ do: "hello" }); }
   hear(m) {
-    if (m.kill) this.way = m.kill;
+    if (m.kill) { this.way = m.kill; mark(this.root, "data-way", m.kill.url ? "straight" : ""); }
     if (m.id && this.waiting.has(m.id)) { this.waiting.get(m.id)(m); this.waiting.delete(m.id); }
   }
   look() { this.model.send({ do: "look", market: this.pick, range: this.range }); this.memo = {}; if (this.vm) this.draw(); }
@@ -338,7 +341,7 @@ class Panel {
   async kill_engine(k) {
     k.ways.engine = "\u2026";
     try {
-      if (!this.way) throw new Error("this page has no way to the engine yet");
+      if (!this.way?.url) throw new Error("this page has not been told where it is");
       const r = await fetch(`${this.way.url}/api/risk/kill-switch`, { method: "POST", headers: this.headers(), body: "{}", cache: "no-store", signal: AbortSignal.timeout(3000) });
       const said = await r.json();
       if (!r.ok) throw new Error(said.error || `status ${r.status}`);
@@ -382,7 +385,7 @@ class Panel {
     }
   }
   async engine_says() {
-    if (!this.way) return undefined;
+    if (!this.way?.url) return undefined;
     try {
       const r = await fetch(`${this.way.url}/api/risk/kill`, { headers: this.headers(), cache: "no-store", signal: AbortSignal.timeout(1500) });
       return r.ok ? (await r.json()) || {} : undefined;
@@ -453,6 +456,7 @@ class Panel {
   lost() {
     const home = this.home === "notebook";
     if (this.vm.link) return this.vm.link;
+    if (!this.way?.url) return "Nothing new comes from the kernel. KILL goes through the Jupyter server.";
     if (this.alive === null) return "Nothing new comes; asking the engine\u2026";
     if (this.alive) return home ? `The engine answers, the kernel does not. It goes on trading; see ${this.way.url.replace("127.0.0.1", "localhost")}` : "The engine answers; the stream is being opened again.";
     return "The engine does not answer. KILL still cancels" + (home ? " straight at the exchange." : ": if it does nothing here, run kalshi-mm kill in a terminal.");
@@ -607,8 +611,9 @@ class Panel {
       if (!f) continue;
       if (f.input.value === f.value || f.value === undefined) f.input.value = p.value;
       f.value = p.value;
-      say(f.now, `now ${p.value} ${p.unit}`); say(f.was, p.was);
-      mark(f.box, "data-changed", f.input.value !== p.value);
+      const changed = f.input.value !== p.value;
+      say(f.now, changed ? `now ${p.value} ${p.unit},` : `${p.unit},`); say(f.was, p.was);
+      mark(f.box, "data-changed", changed);
     }
   }
   field(p) {
@@ -616,7 +621,7 @@ class Panel {
       now: h("span", { class: "now" }), was: h("span", { class: "was" }), wrong: h("span", { class: "wrong", id: `kmm-${p.name}-why`, role: "alert" }) };
     f.input.addEventListener("input", () => { say(f.wrong, ""); mark(f.box, "data-changed", f.input.value !== f.value); say(this.applied, ""); });
     f.input.addEventListener("keydown", e => { if (e.key === "Enter") this.apply(); });
-    f.box = h("div", { class: "field" }, h("label", { for: `kmm-${p.name}`, title: p.meaning }, p.label), f.input, f.now, h("span", { class: "hint" }, `${p.meaning}; ${p.range}`), f.was, f.wrong);
+    f.box = h("div", { class: "field" }, h("label", { for: `kmm-${p.name}` }, p.label), f.input, h("span", { class: "hint", title: `${p.meaning}; ${p.range} ${p.unit}` }, f.now, ` ${p.meaning}`), f.was, f.wrong);
     this.fields.set(p.name, f);
     return f.box;
   }

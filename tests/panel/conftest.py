@@ -7,8 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,7 +20,6 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from kalshi_mm.panel import STATIC
-from tests.sessions import environment, until
 
 CHROMIUM = os.environ.get("KMM_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -193,16 +190,6 @@ class Lab:
         except subprocess.TimeoutExpired: self.process.kill()
 
 
-@pytest.fixture(scope="session")
-def lab(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    root = tmp_path_factory.mktemp("lab")
-    found = Lab(root, environment(root))
-    try:
-        until(found.ready, "JupyterLab answers", 60)
-        yield found
-    finally: found.close()
-
-
 @pytest.fixture
 def tab(chromium: Browser) -> Iterator[Callable[[], Page]]:
     "Opens tabs"
@@ -217,12 +204,3 @@ def tab(chromium: Browser) -> Iterator[Callable[[], Page]]:
 
     yield opened
     for context in contexts: context.close()
-
-
-def wait(look: Callable[[], Any], what: str, within_s: float = 30) -> Any: return until(look, what, within_s)
-
-
-def sleepless(page: Page, seconds: float) -> None:
-    "Let a page live for a while"
-    end = time.monotonic() + seconds
-    while time.monotonic() < end: page.wait_for_timeout(100)
