@@ -25,7 +25,7 @@ from .halts import RULES
 from .journal import Journal, JournalError
 from .lock import Owner, held_by
 from .messages import Amend, Cancel, Place
-from .session import Home
+from .runtime import Home
 from .transport import ApiError
 from .venue import Venue
 

@@ -45,6 +45,7 @@ from kalshi_mm.messages import (
     Place,
     ReadAccount,
 )
+from .recent import Recent
 from .risk import Limits
 from .status import EngineStatus, KillReport, Outcome, status
 from .strategy import Params, SpreadCapture
@@ -100,6 +101,7 @@ class Engine:
         self.breaker = Breaker(client, settings.fill_burst, latch.path.with_name("groups.json"), self._adopted)
         self.gateway = Gateway(client, self.tell, now_ms, self.note, self.breaker, self._known)
         self.swept = Stamp(latch.path.with_name("swept"))
+        self.recent = Recent()  # for people to look at
         self.kill_report: KillReport | None = None
         self.error = ""
         self.began_ms = now_ms()
@@ -228,6 +230,8 @@ class Engine:
 
     def _step(self, event: Event) -> list[Action]:
         "One event through the core and into the journal's queue"
+        try: self.recent.see(event, self.maker)
+        except Exception: _log.exception("what people look at could not be kept")  # which is no reason to trade otherwise
         try:
             actions = self.maker.handle(event)
         except Exception as e:  # a fault of ours, wherever it is: no new orders, cancel, tell
