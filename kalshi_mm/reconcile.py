@@ -165,7 +165,9 @@ class Reconciler:
         return [(Kind.ORPHAN if is_ours(o.client_order_id) else Kind.FOREIGN, o.ticker,
                  said.format(o.side, contracts(o.remaining), cents(o.price), o.client_order_id or o.order_id)) for o in new]
 
-    def _positions(self, e: AccountRead, slots: Mapping[str, Slot], patience_ms: int) -> dict[str, tuple[str, str, bool]]:
+    def _positions(
+        self, e: AccountRead, slots: Mapping[str, Slot], patience_ms: int
+    ) -> dict[str, tuple[str, str, bool]]:
         "{key: (ticker, text, whether it counts)}: our positions against theirs; after a fill it may be lag, and doesn't count"
         theirs, off = dict(e.positions), {}
         for ticker, slot in slots.items():
@@ -192,7 +194,7 @@ def _owed(orders: Orders, e: AccountRead, patience_ms: int) -> dict[str, tuple[s
     for w in orders.doubtful:
         if w.changed_ms >= e.asked_ms - patience_ms or not w.order_id or not 0 < e.since_ms <= w.sent_ms: continue
         if w.state is State.DONE:
-            owed[w.client_order_id] = w.ticker, f"{w.client_order_id} filled {contracts(w.open)} more than the fills add up to", True
+            owed[w.client_order_id] = w.ticker, f"{w.client_order_id} filled {contracts(w.open)} more than we know of", True
         elif w.order_id not in listed:
             owed[w.client_order_id] = w.ticker, f"{w.client_order_id} was taken by the exchange and is in no list", True
     return owed

@@ -142,7 +142,7 @@ def unsure() -> Iterator[int]:
     server.server_close()
 
 
-def test_a_kill_that_the_engine_cannot_verify_goes_on_at_the_exchange(exchange, start: Start, tmp_path: Path, account, unsure: int):
+def test_a_kill_that_the_engine_cannot_verify_goes_on_at_the_exchange(exchange, start: Start, tmp_path: Path, account, unsure):
     process, where = engine_on(exchange, start, tmp_path)
     until(trading(where), "quotes")
     by_hand(account, exchange)

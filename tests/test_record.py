@@ -218,7 +218,8 @@ def test_old_records_go_at_the_start_and_their_fills_stay(exchange, start: Start
     old = home / f"records/{where['session']}.gz"
     os.utime(old, (0, 0))
     process, again = engine_on(exchange, start, tmp_path)
-    notes = until(lambda: [n for n in get(f"{again['control']}/api/strategy/status")["notes"] if "records older" in n], "the note")
+    status = f"{again['control']}/api/strategy/status"
+    notes = until(lambda: [n for n in get(status)["notes"] if "records older" in n], "the note")
     assert "1 records older than 30 days are removed" in notes[0] and not old.exists()
     assert "1 records older" in (home / "engine.log").read_text()
     process.end()

@@ -23,7 +23,8 @@ from kalshi_mm.sandbox import Sandbox
 from kalshi_mm.streamstate import BOOKS, StreamState
 
 from .sandbox_kit import MARKETS, running
-from .sessions import Process, environment, get, ledger, until as wait_until
+from .sessions import Process, environment, get, ledger
+from .sessions import until as wait_until
 from .test_sessions import exchange as exchange  # the fixture
 from .test_sessions import start as start  # the fixture
 from .test_sessions import trading
@@ -177,6 +178,7 @@ def test_two_lines_with_any_losses_and_delays_tell_the_exchanges_book_or_a_stale
             elif what == "arrive": [line.arrive() for _ in range(min(count, len(line.way)))]
             elif what == "twice": line.arrive(twice=True)
             elif what == "early" and len(line.way) > 1: line.arrive(1)
+        assert world.shown.book.live == any(X in line.state.live for line in world.lines)
     world.settle()
     assert world.shown.book.live and world.shown.book.bids == world.book
 
@@ -217,8 +219,8 @@ async def twins(tmp_path: Path, **options: Any) -> AsyncIterator[tuple[Sandbox, 
             shown.hear(event)
 
         url = ann.root.replace("http", "ws") + "/trade-api/ws/v2"
-        feed = TwinFeed(url, lambda: ann.headers("GET", "/trade-api/ws/v2"), [X], emit, lambda: time.time_ns() // 1_000_000, rng=Random(1),
-                        warn=lambda text: None, silence_ms=1_000, longest_pause_ms=50, **options)
+        feed = TwinFeed(url, lambda: ann.headers("GET", "/trade-api/ws/v2"), [X], emit, lambda: time.time_ns() // 1_000_000,
+                        rng=Random(1), warn=lambda text: None, silence_ms=1_000, longest_pause_ms=50, **options)
         task = asyncio.create_task(feed.run())
         try:
             await until(lambda: all(line.health.connected and X in line.live for line in feed.lines))
@@ -230,7 +232,7 @@ async def twins(tmp_path: Path, **options: Any) -> AsyncIterator[tuple[Sandbox, 
 
 async def until(condition: Any, seconds: float = 8) -> None:
     async with asyncio.timeout(seconds):
-        while not condition(): await asyncio.sleep(0.01)  # noqa: ASYNC110 (much of what is looked at makes no event)
+        while not condition(): await asyncio.sleep(0.01)  # noqa: ASYNC110 (not all of it makes an event)
 
 
 def bid(sandbox: Sandbox, n: int) -> None:
@@ -291,7 +293,8 @@ def test_a_fill_comes_from_both_lines_with_one_id(tmp_path):
 
 def test_a_session_on_two_lines_counts_each_fill_once(exchange, start: Callable[..., Process], tmp_path: Path):
     key = {"KALSHI_API_KEY_ID": exchange["key_id"], "KALSHI_PRIVATE_KEY_FILE": exchange["key_file"]}
-    process = start("run", "--env", "sandbox", "--rest", exchange["rest"], "--ws", exchange["ws"], "--control-port", "0", "--json",
+    at = ["--rest", exchange["rest"], "--ws", exchange["ws"], "--control-port", "0"]
+    process = start("run", "--env", "sandbox", *at, "--json",
                     env=environment(tmp_path, REDUNDANT_FEED="true", **key))
     where = process.json("started")["started"]
     wait_until(trading(where, fills=3), "three fills", 90)
