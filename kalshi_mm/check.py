@@ -21,7 +21,7 @@ from rich.text import Text
 
 from .budget import Kind
 from .client import Client
-from .config import HOSTS, Env, Settings
+from .config import Env, Settings
 from .core import CONTRACT, ONE, Market, Money, contracts, cost, dollars
 from .credentials import Credentials
 from .fees import FeeSchedule
