@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     stop_before_close_s: Annotated[int, Field(ge=0, le=86_400)] = 30  # seconds before a market's close with no quote of ours
     control_port: Annotated[int, Field(ge=0, le=65_535)] = 5000  # of the control API on 127.0.0.1; 0 takes a free one
     alert_webhook_url: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = ""  # told of halts and differences; empty: nobody
+    keep_records_days: Annotated[int, Field(ge=1, le=3650)] = 30  # days that the records of sessions are kept
     state_dir: Path = Path(".kalshi_mm")  # journal, kill latch, lock, keys of the sandbox
 
     @property

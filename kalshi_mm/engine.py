@@ -24,7 +24,7 @@ from .core import ONE, Market, Order, is_ours
 from .credentials import wall_ms
 from .feed import Feed, TwinFeed
 from .gateway import Gateway
-from .journal import KEEP_DAYS, Journal, JournalError, Latch, Stamp
+from .journal import Journal, JournalError, Latch, Stamp
 from .maker import MarketMaker
 from kalshi_mm.messages import (
     Action,
@@ -284,9 +284,10 @@ class Engine:
 
     def _forget(self) -> None:
         "Records of sessions that are long over go"
-        try: count, size = self.journal.forget(self.now_ms())
+        days = self.settings.keep_records_days
+        try: count, size = self.journal.forget(self.now_ms(), days)
         except JournalError as e: return self.note(str(e))
-        if count: self.note(f"{count} records older than {KEEP_DAYS} days are removed, {size / 1e6:.1f} MB", "info")
+        if count: self.note(f"{count} records older than {days} days are removed, {size / 1e6:.1f} MB", "info")
 
     def _keep(self) -> None:
         "Commit what the next session needs, and tell which halts are over"
