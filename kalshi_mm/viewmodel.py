@@ -152,15 +152,15 @@ def account(s: Json) -> list[list[str]]:
     "[label, value, tone]"
     e, m = s["engine"], s["engine"]["maker"]
     held = [q for q in m["markets"] if parse_count(q["net"])]
-    feed = f"● heard {span(e['silent_ms'])} ago" if e["connected"] else "○ not connected"
+    feed = f"● {span(e['silent_ms'])} ago" if e["connected"] else "○ not connected"
     late = f"{e['message_age_ms']} ms" if e["message_age_ms"] >= 0 else NONE
     return [
         ["Balance", money(m["balance"]), "big"], ["All-time profit", money(m["profit"], sign=True), ""],
         ["Positions", f"in {_n(len(held), 'market')}" if held else "none", ""],
         ["Open orders", f"{m['resting']} ours" + (f", {m['foreign']} not ours" if m["foreign"] else ""),
          "warn" if m["foreign"] else ""],
-        ["Feed", feed, "" if e["connected"] else "warn"],
-        ["Message age", late, ""], ["Line", f"{_n(e['gaps'], 'gap')}, {_n(e['reconnects'], 'reconnect')}", ""],
+        ["Feed heard", feed, "" if e["connected"] else "warn"],
+        ["Message age", late, ""], ["Gaps, reconnects", f"{e['gaps']}, {e['reconnects']}", ""],
     ]  # fmt: skip
 
 
@@ -268,7 +268,8 @@ def ladder(d: Json) -> list[dict[str, Any]]:
 
 
 def _reason(side: str, quote: Json, ahead: str, history: Sequence[Json]) -> dict[str, Any]:
-    head = f"{side.capitalize()} {price(quote['ours'])}¢ × {count(quote['size'])}, {quote['state']}" if quote["ours"] else f"No {side}"
+    stands = f"{side.capitalize()} {price(quote['ours'])}¢ × {count(quote['size'])}, {quote['state']}"
+    head = stands if quote["ours"] else f"No {side}"
     shaped = "" if quote["ours"] == quote["wanted"] or not quote["wanted"] else f"The strategy wants {price(quote['wanted'])}¢."
     queue = f"At most {count(ahead)} contracts stand before it." if quote["ours"] and ahead else ""
     past = [[clock(q["ts_ms"]), f"{price(q['price'])}¢ × {count(q['size'])}" if q["price"] else "no quote", q["why"]]
@@ -302,7 +303,8 @@ def fill_row(f: Json) -> dict[str, Any]:
         "id": f["trade_id"], "time": clock(f["ts_ms"]), "ticker": f["ticker"], "short": _short(f["ticker"]), "side": side,
         "count": count(f["count"]), "price": price(f["price"]), "fee": money(f["fee"]), "edge": _edge(f["edge"]),
         "marks": [NONE if v == "" else "…" if v is None else _edge(v) for v in f["markout"].values()],
-        "flags": ", ".join(flags), "why": f["reason"], "text": f"{clock(f['ts_ms'])} {side} {count(f['count'])} @ {price(f['price'])}¢",
+        "flags": ", ".join(flags), "why": f["reason"],
+        "text": f"{clock(f['ts_ms'])} {side} {count(f['count'])} @ {price(f['price'])}¢",
     }  # fmt: skip
 
 
@@ -316,7 +318,8 @@ def order_row(o: Json) -> dict[str, Any]:
     "An order that may rest"
     return {"id": o["order_id"] or o["client_order_id"], "ticker": o["ticker"], "short": _short(o["ticker"]), "side": o["side"],
             "price": price(o["price"]),
-            "left": count(o["remaining"]), "filled": count(o["filled"]), "state": o["state"], "ours": o["ours"], "why": o["why"]}  # fmt: skip
+            "left": count(o["remaining"]), "filled": count(o["filled"]), "state": o["state"], "ours": o["ours"],
+            "why": o["why"]}  # fmt: skip
 
 
 def command_row(c: Json) -> list[str]:
@@ -328,7 +331,8 @@ def command_row(c: Json) -> list[str]:
 def parameter_row(p: Json, commands: Sequence[Json]) -> dict[str, Any]:
     "A parameter, and who set it last"
     last = next((c for c in reversed(commands) if p["name"] in c["new"] and not c["refused"]), None)
-    was = f"{last['old'].get(p['name'], NONE)} → {last['new'][p['name']]} by {last['who']} at {clock(last['ts_ms'])}" if last else ""
+    was = ""
+    if last: was = f"{last['old'].get(p['name'], NONE)} → {last['new'][p['name']]} by {last['who']} at {clock(last['ts_ms'])}"
     return {"name": p["name"], "label": p["name"].replace("_", " "), "value": p["value"], "unit": p["unit"],
             "meaning": p["meaning"],
             "range": f"{p['lowest']} to {p['highest']}", "was": was}  # fmt: skip
@@ -344,11 +348,12 @@ def kill_of(s: Json, now_ms: int) -> dict[str, Any] | None:
     left = [o for o in map(order_row, s["orders"]) if o["ours"]] if not done else []
     late = not done and now_ms - k["sent_ms"] > 3_000
     named = [f"{o['short']} {o['side']} {o['left']} @ {o['price']}¢ ({o['id']})" for o in left]
+    rests = f"{_n(len(left) or max(k['resting'], 0), 'order').upper()} OF OURS MAY STILL REST. Cancel on Kalshi's own page."
     text = f"{gone} of {of} confirmed gone" if of else "nothing of ours rested" if done else "asking the exchange"
     return {
         "key": k["sent_ms"], "who": k["who"], "sent": clock(k["sent_ms"]), "done": done, "text": text, "late": late,
         "took": span(k["verified_ms"] - k["sent_ms"]) if done else span(now_ms - k["sent_ms"]),
-        "red": f"{_n(len(left) or max(k['resting'], 0), 'order').upper()} OF OURS MAY STILL REST. Cancel on Kalshi's own page." if late else "",
+        "red": rests if late else "",
         "left": named if late else [],
     }  # fmt: skip
 

@@ -16,6 +16,7 @@ const PATHS = {                                                  // verb -> [pat
   pause: m => [`/api/markets/${encodeURIComponent(m.market)}/pause`, {}],
   resume: m => [`/api/markets/${encodeURIComponent(m.market)}/resume`, {}],
   reset: m => [`/api/risk/reset?rule=${encodeURIComponent(m.rule)}`, {}],
+  reconcile: () => ["/api/account/reconcile", {}],
   rearm: () => ["/api/risk/rearm", {}],
   set: m => ["/api/parameters", m.values],
   kill: () => ["/api/risk/kill-switch", {}],

@@ -208,7 +208,8 @@ class Panel {
       h("button", { type: "button", role: "tab", "data-tab": id, "data-testid": `tab-${id}`, onclick: () => { this.tab = id; this.draw_tabs(this.vm); } }, label)));
     this.pane = Object.fromEntries(Object.keys(names).map(id => [id, h("div", { class: "scroll pane", role: "tabpanel", "data-testid": `pane-${id}`, hidden: true })]));
     this.fields = new Map();
-    const c = h("section", { class: "card tabs", "aria-label": "Orders, parameters, commands, log" }, h("h2", {}, this.tabbuttons), ...Object.values(this.pane));
+    const c = h("section", { class: "card tabs", "aria-label": "Orders, parameters, commands, log" }, h("h2", {}, this.tabbuttons, h("span"),
+      h("button", { type: "button", class: "b small", "data-testid": "reconcile", title: "Read orders, fills and positions from the exchange again", onclick: () => this.order("reconcile") }, "Reconcile")), ...Object.values(this.pane));
     return c;
   }
   theme() {
@@ -508,9 +509,9 @@ class Panel {
   }
   draw_empty(vm) {
     const launch = (vm.launch || []).map(l => h("div", { class: "launch" },
-      h("button", { type: "button", class: "b go", "data-testid": `launch-${l.env}`, "aria-disabled": l.on ? "false" : "true",
+      h("button", { type: "button", class: l.env === "sandbox" ? "b go" : "b", "data-testid": `launch-${l.env}`, "aria-disabled": l.on ? "false" : "true",
         onclick: () => { if (l.on) this.order("launch", { env: l.env }); } }, l.label), h("span", {}, l.tip)));
-    this.empty.replaceChildren(h("h2", {}, h("span", {}, vm.state === "STARTING" ? "An engine is starting" : "No engine runs")), h("p", {}, vm.note), ...launch,
+    this.empty.replaceChildren(h("h2", {}, h("span", {}, vm.state === "STARTING" ? "An engine is starting" : "No engine runs")), ...launch,
       h("p", { class: "none" }, this.home === "notebook" ? "Running the cells only builds this panel. Nothing trades before you press a button." : "Start one with kalshi-mm run, or from the panel in JupyterLab (kalshi-mm lab)."));
   }
   draw_pnl(p) {

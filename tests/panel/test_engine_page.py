@@ -1,4 +1,5 @@
 "The same panel at the engine's own address, without Jupyter, in front of a real engine on the sandbox"
+
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,7 +21,8 @@ def trading(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iter
         try:
             settings = load_settings(state_dir=folder / "state")
             yield until(lambda: (r := Running.find(settings)) and r.listens and r, "the engine listens"), where
-        finally: process.kill()
+        finally:
+            process.kill()
 
 
 def test_start_to_kill_without_jupyter(trading: tuple[Running, dict[str, Any]], tab: Callable[[], Page]):
@@ -50,7 +52,9 @@ def test_start_to_kill_without_jupyter(trading: tuple[Running, dict[str, Any]], 
 
 
 @pytest.mark.parametrize("fragment, said", [("", "needs the token"), ("#token=of-an-earlier-run", "of an earlier run")])
-def test_without_this_runs_token_the_page_shows_nothing_and_says_why(trading: tuple[Running, dict[str, Any]], tab: Callable[[], Page], fragment: str, said: str):
+def test_without_this_runs_token_the_page_shows_nothing_and_says_why(
+    trading: tuple[Running, dict[str, Any]], tab: Callable[[], Page], fragment: str, said: str
+):
     page = tab()
     page.goto(f"http://localhost:{trading[0].port}/{fragment}")
     expect(page.get_by_test_id("note")).to_contain_text(said)

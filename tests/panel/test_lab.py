@@ -1,4 +1,5 @@
 "The panel in a real JupyterLab, on the sandbox: what a newcomer does, and what must not go wrong while doing it"
+
 import os
 import re
 import signal
@@ -16,8 +17,10 @@ from tests.sessions import until
 def desk(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     with exchange(tmp_path_factory.mktemp("exchange")) as where:
         found = Desk(tmp_path_factory.mktemp("desk"), where)
-        try: yield found
-        finally: found.close()
+        try:
+            yield found
+        finally:
+            found.close()
 
 
 @pytest.fixture
@@ -46,7 +49,8 @@ def test_open_start_quote_fill_tune_stop_and_kill(desk: Desk, page: Page):
     expect(page.get_by_test_id("applied")).to_have_text("applied")
     page.get_by_test_id("tab-commands").click()
     expect(page.get_by_test_id("pane-commands")).to_contain_text("set default_order_size 10 → 7")
-    if "reduce_only" in Status.__struct_fields__: expect(page.get_by_test_id("markets")).to_contain_text("×7", timeout=20_000)
+    if "reduce_only" in Status.__struct_fields__:
+        expect(page.get_by_test_id("markets")).to_contain_text("×7", timeout=20_000)
     page.get_by_test_id("stop").click()
     badge(page, "STOPPED")
     until(lambda: desk.resting == 0, "nothing rests after a stop", 5)
@@ -56,7 +60,9 @@ def test_open_start_quote_fill_tune_stop_and_kill(desk: Desk, page: Page):
     page.get_by_test_id("badge").click()
     page.keyboard.press("Shift+K")
     badge(page, "KILLED")
-    expect(page.get_by_test_id("killbar")).to_contain_text(re.compile(r"Exchange confirmed.*(\d+ of \d+ gone|nothing of ours rests)"))
+    expect(page.get_by_test_id("killbar")).to_contain_text(
+        re.compile(r"Exchange confirmed.*(\d+ of \d+ gone|nothing of ours rests)")
+    )
     assert desk.resting == 0
     page.get_by_test_id("rearm").click()
     page.keyboard.type("KILL RESET")
@@ -95,6 +101,7 @@ def test_a_reload_a_second_tab_and_a_new_kernel_find_the_same_engine(desk: Desk,
 def test_kill_works_while_the_kernel_is_frozen(desk: Desk, page: Page):
     badge(page, re.compile("STOPPED|RUNNING"))
     engine = desk.quoting()
+    badge(page, "RUNNING")
     expect(page.locator(".kmm[data-way=straight]")).to_be_visible()
     kernel = desk.kernel()
     os.kill(kernel, signal.SIGSTOP)
@@ -102,9 +109,12 @@ def test_kill_works_while_the_kernel_is_frozen(desk: Desk, page: Page):
         badge(page, "STALE — engine was RUNNING", 6)
         expect(page.get_by_test_id("note")).to_contain_text("The engine answers, the kernel does not", timeout=5_000)
         page.get_by_test_id("kill").click()
-        expect(page.get_by_test_id("killbar")).to_contain_text(re.compile("Exchange confirmed.*gone|nothing of ours"), timeout=5_000)
+        expect(page.get_by_test_id("killbar")).to_contain_text(
+            re.compile("Exchange confirmed.*gone|nothing of ours"), timeout=5_000
+        )
         assert desk.resting == 0
-    finally: os.kill(kernel, signal.SIGCONT)
+    finally:
+        os.kill(kernel, signal.SIGCONT)
     badge(page, "KILLED")
     engine.client("cli").post("/api/risk/rearm")
 

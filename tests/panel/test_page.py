@@ -1,4 +1,5 @@
 "The panel alone in a browser, with canned pictures: what a person sees in each state, the keys, and a kill whatever fails"
+
 import re
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -12,11 +13,15 @@ from tests.panel.pictures import NOW, changed, session, states
 
 SIX = session()
 STATES = states(SIX)
-LAUNCH = [{"env": "sandbox", "label": "Start in the sandbox", "tip": "simulated", "on": True}, {"env": "demo", "label": "Start on demo", "tip": "no key", "on": False}]
+LAUNCH = [
+    {"env": "sandbox", "label": "Start in the sandbox", "tip": "simulated", "on": True},
+    {"env": "demo", "label": "Start on demo", "tip": "no key", "on": False},
+]
 Open = Callable[..., Page]
 
 
-def vm_of(name: str) -> dict[str, Any]: return build_vm(STATES[name], NOW)
+def vm_of(name: str) -> dict[str, Any]:
+    return build_vm(STATES[name], NOW)
 
 
 def sent(page: Page, verb: str) -> list[dict[str, Any]]:
@@ -27,21 +32,33 @@ def answer(page: Page, verb: str, **said: Any) -> None:
     page.evaluate("m => window.tell(m)", {"id": sent(page, verb)[-1]["id"], **said})
 
 
-@pytest.mark.parametrize("name, badge, start, stop", [
-    ("stopped", "STOPPED", True, False), ("starting", "STARTING", False, True), ("running", "RUNNING", False, True), ("reducing", "REDUCING", False, True),
-    ("stopping", "STOPPING", True, True), ("halted", "HALTED", False, True), ("killing", "KILLING", False, False), ("killed", "KILLED", False, False),
-])
+@pytest.mark.parametrize(
+    "name, badge, start, stop",
+    [
+        ("stopped", "STOPPED", True, False),
+        ("starting", "STARTING", False, True),
+        ("running", "RUNNING", False, True),
+        ("reducing", "REDUCING", False, True),
+        ("stopping", "STOPPING", True, True),
+        ("halted", "HALTED", False, True),
+        ("killing", "KILLING", False, False),
+        ("killed", "KILLED", False, False),
+    ],
+)
 def test_each_state_shows_its_word_and_what_may_be_pressed(alone: Open, name: str, badge: str, start: bool, stop: bool):
     page = alone(vm_of(name))
     expect(page.get_by_test_id("badge")).to_have_text(badge)
-    for button, on in (("start", start), ("stop", stop)): expect(page.get_by_test_id(button)).to_have_attribute("aria-disabled", "false" if on else "true")
+    for button, on in (("start", start), ("stop", stop)):
+        expect(page.get_by_test_id(button)).to_have_attribute("aria-disabled", "false" if on else "true")
     expect(page.get_by_test_id("kill")).to_be_enabled()
     expect(page.get_by_test_id("badge")).to_have_attribute("role", "status")
 
 
 def test_six_markets_fit_one_screen_without_scrolling(alone: Open):
     page = alone(vm_of("running"))
-    assert page.evaluate("() => [document.documentElement.scrollHeight <= innerHeight, document.documentElement.scrollWidth <= innerWidth]") == [True, True]
+    assert page.evaluate(
+        "() => [document.documentElement.scrollHeight <= innerHeight, document.documentElement.scrollWidth <= innerWidth]"
+    ) == [True, True]
     table = page.locator(".mk .scroll")
     assert table.evaluate("e => e.scrollHeight <= e.clientHeight")
     assert page.get_by_test_id("markets").locator("tbody tr").count() == 6
@@ -103,17 +120,30 @@ def test_where_nobody_answers_the_page_says_so_in_red(alone: Open):
     expect(page.get_by_test_id("red")).to_contain_text("NOBODY HAS CONFIRMED THE KILL", timeout=5_000)
     expect(page.get_by_test_id("killbar")).to_contain_text("engine: can't be reached")
     assert len(sent(page, "kill")) == 1  # through the kernel, since the straight way failed
-    answer(page, "kill", ok=True, kill={"who": "notebook", "sent_ms": 5, "verified_ms": 9, "resting": 0, "empty_looks": 2, "of": 3})
+    answer(
+        page, "kill", ok=True, kill={"who": "notebook", "sent_ms": 5, "verified_ms": 9, "resting": 0, "empty_looks": 2, "of": 3}
+    )
     expect(page.get_by_test_id("killbar")).to_contain_text("through the kernel")
     expect(page.get_by_test_id("red")).to_have_count(0)
 
 
-@pytest.mark.parametrize("code, said, fact", [(0, "no answer.\nKilled: nothing of ours rests", "Cancelled straight at the exchange"), (1, "NOT VERIFIED: 2 orders rest", "Exchange not confirmed")])
-def test_without_the_engine_jupyter_cancels_at_the_exchange_and_the_page_says_that_it_did(alone: Open, code: int, said: str, fact: str):
+@pytest.mark.parametrize(
+    "code, said, fact",
+    [
+        (0, "no answer.\nKilled: nothing of ours rests", "Cancelled straight at the exchange"),
+        (1, "NOT VERIFIED: 2 orders rest", "Exchange not confirmed"),
+    ],
+)
+def test_without_the_engine_jupyter_cancels_at_the_exchange_and_the_page_says_that_it_did(
+    alone: Open, code: int, said: str, fact: str
+):
     page = alone(vm_of("running"))
     page.route("**/api/risk/**", lambda route: route.abort())
-    page.route("**/lab/kalshi-mm/kill", lambda route: route.fulfill(json={"via": "exchange", "code": code, "said": said, "kill": None}))
-    page.evaluate("""() => { const c = document.createElement("script"); c.type = "application/json"; c.id = "jupyter-config-data";
+    page.route(
+        "**/lab/kalshi-mm/kill", lambda route: route.fulfill(json={"via": "exchange", "code": code, "said": said, "kill": None})
+    )
+    page.evaluate("""() => { const c = document.createElement("script");
+      c.type = "application/json"; c.id = "jupyter-config-data";
       c.textContent = '{"baseUrl": "/lab/"}'; document.head.append(c) }""")
     page.get_by_test_id("kill").click()
     expect(page.get_by_test_id("killbar")).to_contain_text(fact)
@@ -183,7 +213,10 @@ def test_one_click_tells_why_a_quote_stands_or_is_missing(alone: Open):
 
 def test_arrows_pick_a_market_and_keys_do_not_leave_the_panel(alone: Open):
     page = alone(vm_of("running"))
-    page.evaluate("() => { window.leaked = []; document.addEventListener('keydown', e => { if (e.target !== document.body) window.leaked.push(e.key) }) }")
+    page.evaluate(
+        "() => { window.leaked = []; "
+        "document.addEventListener('keydown', e => { if (e.target !== document.body) window.leaked.push(e.key) }) }"
+    )
     page.get_by_test_id("reduce").click()
     page.keyboard.press("ArrowDown")
     page.keyboard.type("dd")
@@ -214,12 +247,15 @@ HOSTILE = "<img src=x onerror='window.owned=1'><script>window.owned=1</script>"
 
 def test_a_script_in_a_market_title_is_inert(alone: Open):
     s = changed(SIX)
-    for row in s["engine"]["maker"]["markets"]: row |= {"title": HOSTILE, "bid": row["bid"] | {"why": HOSTILE}, "ask": row["ask"] | {"why": HOSTILE}}
+    for row in s["engine"]["maker"]["markets"]:
+        row |= {"title": HOSTILE, "bid": row["bid"] | {"why": HOSTILE}, "ask": row["ask"] | {"why": HOSTILE}}
     s["market"] |= {"title": HOSTILE}
     s["engine"]["notes"] = [HOSTILE]
-    for fill in s["fills"]: fill |= {"reason": HOSTILE, "ticker": HOSTILE}
+    for fill in s["fills"]:
+        fill |= {"reason": HOSTILE, "ticker": HOSTILE}
     page = alone(build_vm(s, NOW))
-    for tab in ("commands", "log", "orders"): page.get_by_test_id(f"tab-{tab}").click()
+    for tab in ("commands", "log", "orders"):
+        page.get_by_test_id(f"tab-{tab}").click()
     assert page.evaluate("() => [window.owned, document.querySelectorAll('.kmm img, .kmm script').length]") == [None, 0]
     expect(page.get_by_test_id("markets").locator("tbody tr").first).to_contain_text("<script>window.owned=1</script>")
 
@@ -233,12 +269,21 @@ def test_text_can_be_read_in_both_themes(alone: Open, scheme: str):
 
 CONTRAST = """() => {
   const rgb = c => { const m = c.match(/[\\d.]+/g).map(Number); return m.length > 3 ? m : [...m, 1]; };
-  const light = ([r, g, b]) => { const f = [r, g, b].map(v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; });
+  const linear = v => v / 255 <= .03928 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => { const f = [r, g, b].map(linear);
     return .2126 * f[0] + .7152 * f[1] + .0722 * f[2]; };
-  const behind = e => { for (; e; e = e.parentElement) { const s = getComputedStyle(e); if (s.backgroundImage !== 'none') return null; const c = rgb(s.backgroundColor); if (c[3] > .99) return c; } return [255, 255, 255]; };
+  const behind = e => {
+    for (; e; e = e.parentElement) {
+      const s = getComputedStyle(e), c = rgb(s.backgroundColor);
+      if (s.backgroundImage !== 'none') return null;
+      if (c[3] > .99) return c;
+    }
+    return [255, 255, 255];
+  };
   const poor = [];
   for (const e of document.querySelectorAll('.kmm *')) {
-    if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()) || !e.getClientRects().length || e.closest('svg, .b[aria-disabled=true]')) continue;
+    const words = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    if (!words || !e.getClientRects().length || e.closest('svg, .b[aria-disabled=true]')) continue;
     const back = behind(e); if (!back) continue;
     const a = light(rgb(getComputedStyle(e).color)), b = light(back), ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
     if (ratio < 4.5) poor.push(`${e.className || e.tagName} ${e.textContent.slice(0, 20)} ${ratio.toFixed(2)}`);

@@ -1,7 +1,8 @@
-"""What the panel says in each state, kept word for word in `golden/`; `KMM_GOLDEN=new pytest tests/panel/test_viewmodel.py` writes it anew.
+"""What the panel says in each state, kept word for word in `golden/`.
 
-The goldens hold everything but the columns of the charts.
+`KMM_GOLDEN=new pytest tests/panel/test_viewmodel.py` writes it anew. The goldens hold everything but the columns of the charts.
 """
+
 import json
 import os
 from pathlib import Path
@@ -18,7 +19,8 @@ CASES = {name: build_vm(s, NOW) for name, s in states(SMALL).items()} | {"no eng
 
 
 def without_columns(value: Any) -> Any:
-    if isinstance(value, dict): return {k: without_columns(v) for k, v in value.items() if k not in ("t", "lines", "spark", "marks")}
+    if isinstance(value, dict):
+        return {k: without_columns(v) for k, v in value.items() if k not in ("t", "lines", "spark", "marks")}
     return [without_columns(v) for v in value] if isinstance(value, list) else value
 
 
@@ -33,7 +35,17 @@ def test_each_state_is_told_as_it_was(name: str):
 
 
 def test_every_state_has_its_case():
-    assert {vm["state"] for vm in CASES.values()} == {"NO ENGINE", "STOPPED", "STARTING", "RUNNING", "REDUCING", "STOPPING", "HALTED", "KILLING", "KILLED"}
+    assert {vm["state"] for vm in CASES.values()} == {
+        "NO ENGINE",
+        "STOPPED",
+        "STARTING",
+        "RUNNING",
+        "REDUCING",
+        "STOPPING",
+        "HALTED",
+        "KILLING",
+        "KILLED",
+    }
 
 
 def test_nothing_of_ours_is_shown_as_live_when_nothing_rests():
@@ -48,4 +60,5 @@ def test_in_a_long_table_what_needs_a_look_comes_first():
 
 
 def test_a_picture_is_plain_json():
-    for vm in CASES.values(): assert json.loads(json.dumps(vm)) == vm
+    for vm in CASES.values():
+        assert json.loads(json.dumps(vm)) == vm

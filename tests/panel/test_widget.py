@@ -1,4 +1,5 @@
 "The widget without a browser: what goes to the page and what comes from it, recorded at the comm"
+
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -40,17 +41,22 @@ class Engine:
     control, kill_token, token, env, series, listens = "http://127.0.0.1:5000", KILL_TOKEN, TOKEN, "sandbox", "KXHIGHNY", True
     session, port = "a1b2c3d4", 5000
 
-    def __init__(self) -> None: self.asked: list[tuple[str, Any]] = []
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Any]] = []
 
-    def client(self, who: str) -> "Engine": return self
+    def client(self, who: str) -> "Engine":
+        return self
 
     def post(self, path: str, body: Any = None, **query: str) -> Any:
         self.asked.append((path, body or query or None))
-        if path.endswith("start"): raise Refused("killed, by cli: rearm first", 409)
-        if path.endswith("stop"): raise NoEngine("no engine listens")
+        if path.endswith("start"):
+            raise Refused("killed, by cli: rearm first", 409)
+        if path.endswith("stop"):
+            raise NoEngine("no engine listens")
         return {"sent_ms": 1}
 
-    def put(self, path: str, body: Any) -> Any: raise Refused("refused", 422, {"min_spread": "too small"})
+    def put(self, path: str, body: Any) -> Any:
+        raise Refused("refused", 422, {"min_spread": "too small"})
 
 
 @pytest.fixture
@@ -102,11 +108,15 @@ def test_no_token_is_in_what_a_notebook_may_save(panel: Callable[..., ControlPan
     assert TOKEN not in said and KILL_TOKEN in said  # the page is given the kill, in a message of its own, and never more
 
 
-def test_what_is_pressed_reaches_the_engine_and_its_words_come_back(panel: Callable[..., ControlPanel], told: list[dict[str, Any]]):
+def test_what_is_pressed_reaches_the_engine_and_its_words_come_back(
+    panel: Callable[..., ControlPanel], told: list[dict[str, Any]]
+):
     engine = Engine()
     found = panel(VM, engine=engine)
     until(lambda: found.engine, "the engine")
-    for n, m in enumerate(({"do": "reduce", "on": True}, {"do": "start"}, {"do": "set", "values": {"min_spread": "0"}}, {"do": "fly"}), 1):
+    for n, m in enumerate(
+        ({"do": "reduce", "on": True}, {"do": "start"}, {"do": "set", "values": {"min_spread": "0"}}, {"do": "fly"}), 1
+    ):
         found.view._handle_custom_msg({**m, "id": n}, [])
     until(lambda: len([m for m in told if m.get("method") == "custom" and "id" in m["content"]]) == 4, "four answers")
     said = {m["content"]["id"]: m["content"] for m in told if m.get("method") == "custom" and "id" in m["content"]}
@@ -120,12 +130,16 @@ def test_a_market_that_is_picked_is_asked_for(panel: Callable[..., ControlPanel]
     assert found.feed.wants == {"market": "T", "range": "day"}
 
 
-def test_a_kill_that_the_engine_does_not_take_goes_to_the_exchange(panel: Callable[..., ControlPanel], monkeypatch: pytest.MonkeyPatch):
+def test_a_kill_that_the_engine_does_not_take_goes_to_the_exchange(
+    panel: Callable[..., ControlPanel], monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(room, "kill_command", lambda settings, running: (0, "Killed: nothing of ours rests"))
     assert panel().order({"do": "kill"}) == {"ok": True, "said": "Killed: nothing of ours rests", "kill": {}}
 
 
-def test_without_an_engine_the_page_says_so_and_when_one_comes_it_is_there(panel: Callable[..., ControlPanel], monkeypatch: pytest.MonkeyPatch):
+def test_without_an_engine_the_page_says_so_and_when_one_comes_it_is_there(
+    panel: Callable[..., ControlPanel], monkeypatch: pytest.MonkeyPatch
+):
     found = panel(VM)
     until(lambda: found.view.vm["state"] == "NO ENGINE" and "launch" in found.view.vm, "no engine")
     monkeypatch.setattr(room.Running, "find", lambda settings: Engine())
