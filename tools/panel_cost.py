@@ -40,6 +40,7 @@ def used(processes: list[psutil.Process]) -> tuple[float, float]:
 
 def over(seconds: float, page: Page, groups: dict[str, list[psutil.Process]]) -> list[str]:
     "Lines of the table for groups of processes"
+    groups = {name: list({q.pid: q for p in ps for q in family(p.pid)}.values()) for name, ps in groups.items()}  # as of now
     before, began = {name: used(ps) for name, ps in groups.items()}, time.monotonic()
     heap = page.evaluate("() => performance.memory.usedJSHeapSize") / MB
     page.wait_for_timeout(seconds * 1000)
