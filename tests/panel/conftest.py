@@ -44,6 +44,7 @@ SIZE = {"width": 1400, "height": 1000}
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
+    if "KALSHI_MM_BROWSER" not in os.environ: pytest.skip("NOT RUN: tests in a browser are `python tools/test.py browser`")
     if not CHROMIUM:
         warnings.warn(
             "NO CHROMIUM: the panel is not tested in a browser (install the distribution's package `chromium`)", stacklevel=1
