@@ -109,6 +109,7 @@ class Caller:
         kind: Kind | None = None,  # the bucket it draws on; from the method if None
         items: int = 1,  # a batch is charged for each of its items
         also: Container[int] = (),  # statuses that are failures, but whose body may be read as if they weren't
+        recalled: Callable[[], str] = lambda: "",  # asked when its turn has come: why it must not leave any more
     ) -> T:  # one of the errors of `transport` if it did not do what it was for
         "Make one call"
         kind = kind or (Kind.READ if method == "GET" else Kind.WRITE)
@@ -116,7 +117,8 @@ class Caller:
         loop = asyncio.get_running_loop()
         try:
             async with self.gate.turn(kind, items * self.costs.cost(method, path), urgent):
-                if self.blocked and kind is Kind.WRITE and not urgent: raise Unreachable(f"{method} {path}: {self.blocked}")
+                blocked = self.blocked if kind is Kind.WRITE and not urgent else ""
+                if why := blocked or recalled(): raise Unreachable(f"{method} {path}: {why}")
                 self.stats.calls += 1
                 began = loop.time()
                 answer = await loop.run_in_executor(self._threads, send)
@@ -273,15 +275,17 @@ class Client(PublicClient):
         self,
         action: Place,
         group_id: str = "",  # the order group it joins; empty for none
+        recalled: Callable[[], str] = lambda: "",  # see `call`
     ) -> Placed:
         "Place a post-only order"
         body = place_body(action, group_id, self.shard(action.ticker)) | self._whose
-        return await self.call("POST", "/portfolio/events/orders", read_placed, body=body)
+        return await self.call("POST", "/portfolio/events/orders", read_placed, body=body, recalled=recalled)
 
-    async def amend(self, action: Amend) -> Count | None:
+    async def amend(self, action: Amend, recalled: Callable[[], str] = lambda: "") -> Count | None:
         "Change an order: what rests then, or None if the exchange does not say, as for a change that isn't one of size"
         read, body = partial(read_amended, order_id=action.order_id), amend_body(action, self.shard(action.ticker))
-        return await self.call("POST", "/portfolio/events/orders/:id/amend", read, action.order_id, self._whose, body)
+        where = "/portfolio/events/orders/:id/amend"
+        return await self.call("POST", where, read, action.order_id, self._whose, body, recalled=recalled)
 
     async def cancel(self, action: Cancel) -> Count:
         "Cancel an order: what still rested; NotFound if it is gone already"

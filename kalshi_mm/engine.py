@@ -24,6 +24,7 @@ from .core import ONE, Market, Order, is_ours
 from .credentials import wall_ms
 from .feed import Feed, TwinFeed
 from .gateway import Gateway
+from .halts import RULES
 from .journal import Journal, JournalError, Latch, Stamp
 from .maker import MarketMaker
 from kalshi_mm.messages import (
@@ -99,7 +100,7 @@ class Engine:
         self.feed = lines(ws_url, lambda: client.handshake(ws_url), (), self.tell, now_ms,
                           warn=self.note, changed=lambda ticker: self._look.set())  # fmt: skip
         self.breaker = Breaker(client, settings.fill_burst, latch.path.with_name("groups.json"), self._adopted)
-        self.gateway = Gateway(client, self.tell, now_ms, self.note, self.breaker, self._known)
+        self.gateway = Gateway(client, self.tell, now_ms, self.note, self.breaker, self._known, self._recalled)
         self.swept = Stamp(latch.path.with_name("swept"))
         self.recent = Recent()  # for people to look at
         self.kill_report: KillReport | None = None
@@ -257,6 +258,11 @@ class Engine:
     def _look_at_latch(self) -> None:
         "A kill that was given straight at the exchange holds for us too"
         if not self.maker.killed and not self.client.blocked and (reason := self.latch.reason): self.kill("the latch", reason)
+
+    def _recalled(self, ticker: str) -> str:
+        "Why an order that the core has asked for, and that still waits for its turn, must not leave any more"
+        stops = [h.rule for h in self.maker.halts.on(ticker) if not RULES[h.rule].reduces]
+        return f"halted, {', '.join(stops)}" if stops else "" if self.maker.quoting else "stopped"
 
     def _broken(self, text: str) -> None:
         "Something is wrong with the engine itself: from here on only cancels leave"

@@ -8,6 +8,7 @@ __all__ = ['failure', 'Gateway']
 # %% ../nbs/09b_gateway.ipynb #64721229
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any
 
 from .breaker import Breaker, sweep
@@ -65,10 +66,11 @@ class Gateway:
         fail: Callable[[str], None],  # told of an unexpected error, with its text
         breaker: Breaker | None = None,  # the order groups that orders join
         known: Callable[[], Iterable[Cancel]] = tuple,  # orders of ours that may rest, for a sweep
+        recalled: Callable[[str], str] = lambda ticker: "",  # why what was asked for must not leave any more
         fills_since_ms: int = 0,  # UTC; fills before then are known already
     ):
         self.client, self.tell, self.now_ms, self.fail, self.breaker, self.known = client, tell, now_ms, fail, breaker, known
-        self.fills_since_ms = fills_since_ms
+        self.recalled, self.fills_since_ms = recalled, fills_since_ms
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeping: set[bool] = set()
         self._balance_read: tuple[int, Money] | None = None  # (UTC ms, what it was)
@@ -99,12 +101,12 @@ class Gateway:
         except ApiError as e:  # whatever it is, the order itself was not sent
             why = f"its order group isn't ready: {e}"
             return self.tell(WriteRejected(self.now_ms(), a.client_order_id, Verb.PLACE, "unreachable", why))
-        try: took = await self.client.place(a, group)
+        try: took = await self.client.place(a, group, partial(self.recalled, a.ticker))
         except ApiError as e: self.tell(failure(Verb.PLACE, a.client_order_id, "", e, self.now_ms()))
         else: self.tell(OrderPlaced(self.now_ms(), a.client_order_id, took.order_id, took.filled, took.remaining))
 
     async def _amend(self, a: Amend) -> None:
-        try: remaining = await self.client.amend(a)
+        try: remaining = await self.client.amend(a, partial(self.recalled, a.ticker))
         except ApiError as e: self.tell(failure(Verb.AMEND, a.client_order_id, a.order_id, e, self.now_ms()))
         else: self.tell(OrderAmended(self.now_ms(), a.client_order_id, a.order_id, remaining))
 

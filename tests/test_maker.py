@@ -157,6 +157,21 @@ def test_a_blocked_client_places_nothing_and_cancels_still():
     asyncio.run(drill())
 
 
+def test_a_halt_recalls_what_waits_for_its_turn():
+    async def drill() -> None:
+        client = Client("http://127.0.0.1:1/trade-api/v2", Credentials("k", ed25519.Ed25519PrivateKey.generate()))
+        place, why = Place("wide", "kmm-s-1", "X", Side.BID, 4300, 1000, T // 1000 + 60), ""
+        # ten tokens each of a hundred, of which cancels have twenty: the last ones wait for a tenth of a second
+        waiting = [asyncio.create_task(client.place(place, recalled=lambda: why)) for _ in range(10)]
+        await asyncio.sleep(0)
+        why = "halted, group"
+        said = [str(e) for e in await asyncio.gather(*waiting, return_exceptions=True)]
+        assert sum("halted, group" in text for text in said) >= 2
+        await client.close()
+
+    asyncio.run(drill())
+
+
 class Chaos:
     "Traffic that places, cancels and takes at random, in every market"
 
