@@ -103,7 +103,9 @@ async def started(stage: Stage) -> Command:
 async def rearmed(stage: Stage, engine: Command, way: str) -> Command:
     "Quoting again, with the same engine or another one"
     if way == "order group":
-        await stage.ask(engine, "/api/risk/reset?rule=group", "POST")
+        await asyncio.sleep(2)  # refusals of what was on its way count towards the halt for rejects: ten within ten seconds
+        for halt in (await stage.ask(engine, "/api/risk/status"))["halts"]:
+            await stage.ask(engine, f"/api/risk/reset?rule={halt['rule']}", "POST")
         return engine
     if way not in ENDS_IT:
         await stage.ask(engine, "/api/risk/rearm", "POST")
