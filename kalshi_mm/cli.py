@@ -440,7 +440,7 @@ def _kill_engine(engine: ControlClient, everything: bool) -> tuple[bool, str]:  
 def _where(settings: Settings, control_port: int | None = None) -> tuple[Settings, Venue]:
     "Where to kill: what was said, or where the last engine traded"
     if settings.urls: return settings, Venue(*settings.urls, settings.kalshi_api_key_id, settings.kalshi_private_key_file)
-    running = Running.find(settings, port=control_port)
+    running = Running.find(settings, port=control_port) or Running.find(settings)  # a kill has to go somewhere
     if running is None: raise VenueError("no engine has left word where it traded: say where with --env, or with --rest and --ws")
     there = settings.model_copy(update={"kalshi_env": Env(running.env)})
     return there, Venue(running.rest, running.ws, running.key_id, Path(running.key_file))

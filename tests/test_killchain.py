@@ -69,7 +69,7 @@ def test_every_order_joins_the_group_and_the_exchange_stops_it_alone(exchange, s
 
 
 def halted(where: dict[str, Any], rule: str) -> bool:
-    return rule in [h["rule"] for h in get(f"{where['control']}/api/risk/status")["halts"]]
+    return rule in [h["rule"] for h in get(f"{where['control']}/api/risk/status", where)["halts"]]
 
 
 @pytest.mark.parametrize("everything", [False, True], ids=["ours", "all"])
@@ -94,7 +94,7 @@ def test_an_engine_that_wakes_up_after_a_kill_sends_nothing(exchange, start: Sta
     (tmp_path / folder(where) / "killed").write_text("by another process\n")  # what a kill from elsewhere leaves
     known = len(ledger(exchange)["fills"])
     os.kill(process.popen.pid, signal.SIGCONT)
-    until(lambda: get(f"{where['control']}/api/risk/status")["state"] == "killed", "it finds the latch")
+    until(lambda: get(f"{where['control']}/api/risk/status", where)["state"] == "killed", "it finds the latch")
     until(lambda: not resting(exchange), "nothing rests")
     before = newest(tmp_path / where["journal"])
     time.sleep(1.5)
@@ -151,7 +151,7 @@ def test_a_kill_that_the_engine_cannot_verify_goes_on_at_the_exchange(exchange, 
     assert "could not verify it within ten seconds, 3 orders of ours listed; killing straight at the exchange" in words
     assert "nothing of ours rests. Its engine runs on, killed." in words
     assert resting(exchange) == ["by-hand"] and process.popen.poll() is None
-    until(lambda: get(f"{where['control']}/api/risk/status")["state"] == "killed", "the engine finds the latch")
+    until(lambda: get(f"{where['control']}/api/risk/status", where)["state"] == "killed", "the engine finds the latch")
     assert process.end()[0] == 0
 
 
@@ -160,8 +160,9 @@ def test_quotes_wait_out_the_minute_after_a_cancel_all(exchange, start: Start, t
     until(trading(where), "quotes")
     assert said(tmp_path, "kill", "--all", "--control-port", str(where["port"]))[0] == 0
     assert said(tmp_path, "rearm", "--control-port", str(where["port"]))[0] == 0
-    until(lambda: get(f"{where['control']}/api/risk/status")["state"] != "killed", "re-armed")
+    until(lambda: get(f"{where['control']}/api/risk/status", where)["state"] != "killed", "re-armed")
     said(tmp_path, "start", "--control-port", str(where["port"]))
-    notes = until(lambda: [n for n in get(f"{where['control']}/api/strategy/status")["notes"] if "quotes wait" in n], "the note")
+    status = f"{where['control']}/api/strategy/status"
+    notes = until(lambda: [n for n in get(status, where)["notes"] if "quotes wait" in n], "the note")
     assert "orders placed in the minute after a cancel-all" in notes[-1]
     assert resting(exchange) == []

@@ -121,7 +121,7 @@ def engine_telling(url: str, exchange: dict[str, Any], start: Start, folder: Pat
 def stopped_by_its_disk(process: Process, where: dict[str, Any], exchange: dict[str, Any], heard: list[dict[str, Any]]) -> None:
     until(lambda: not ledger(exchange)["resting"], "everything is cancelled")
     until(lambda: any("journal" in a["text"] for a in heard), "people are told")
-    now = get(f"{where['control']}/api/strategy/status")
+    now = get(f"{where['control']}/api/strategy/status", where)
     assert "can't be written" in now["error"] and now["maker"]["state"] == "halted"
     code, errors = process.end()
     assert code == 1 and "can't be written" in errors and "Traceback" not in errors, errors
@@ -219,7 +219,7 @@ def test_old_records_go_at_the_start_and_their_fills_stay(exchange, start: Start
     os.utime(old, (0, 0))
     process, again = engine_on(exchange, start, tmp_path)
     status = f"{again['control']}/api/strategy/status"
-    notes = until(lambda: [n for n in get(status)["notes"] if "records older" in n], "the note")
+    notes = until(lambda: [n for n in get(status, again)["notes"] if "records older" in n], "the note")
     assert "1 records older than 30 days are removed" in notes[0] and not old.exists()
     assert "1 records older" in (home / "engine.log").read_text()
     process.end()

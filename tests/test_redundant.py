@@ -298,7 +298,7 @@ def test_a_session_on_two_lines_counts_each_fill_once(exchange, start: Callable[
                     env=environment(tmp_path, REDUNDANT_FEED="true", **key))
     where = process.json("started")["started"]
     wait_until(trading(where, fills=3), "three fills", 90)
-    now = get(f"{where['control']}/api/strategy/status")
+    now = get(f"{where['control']}/api/strategy/status", where)
     assert now["gaps"] == now["reconnects"] == 0 and not now["error"]
     assert not [n for n in now["notes"] if "stale" in n or "clock" in n], now["notes"]
     assert process.end()[0] == 0
