@@ -108,6 +108,7 @@ PAYLOADS = {
     "ticker": "tickerPayload", "trade": "tradePayload", "fill": "fillPayload", "user_order": "userOrderPayload",
     "market_position": "marketPositionPayload", "market_lifecycle_v2": "marketLifecycleV2Payload",
     "order_group_updates": "orderGroupUpdatesPayload", "event_fee_update": "eventFeeUpdatePayload",
+    "event_lifecycle": "eventLifecyclePayload",
 }
 
 

@@ -168,7 +168,8 @@ def test_every_answer_and_every_frame_of_a_random_session_fits_the_specification
 
     run(story())
     assert {op.name for op in OPERATIONS} - {name for name, _ in rest_judge().seen} == {"V1"}
-    assert stream_judge().seen == PAYLOADS.keys() - {"market_lifecycle_v2", "event_fee_update"}  # nothing opens or changes then
+    rare = {"market_lifecycle_v2", "event_lifecycle", "event_fee_update"}  # nothing opens or changes then
+    assert stream_judge().seen == PAYLOADS.keys() - rare
 
 
 async def follow(stream: Stream) -> None:
@@ -259,6 +260,23 @@ def test_a_market_changes_its_grid_its_fees_and_its_close_while_it_trades(tmp_pa
             assert (await bob.place(X, "ask", "0.4290", "2"))[1]["fill_count"] == "1.50"  # ann's bid at 43 has stayed
             assert x.ledger("ann").fills[0].fee == 3300  # half of 0.0175 x 1.5 x 0.43 x 0.57 = 0.00322, to the next $0.0001
             assert (await bob.ask("GET", "/portfolio/orders"))[1]["orders"][0]["yes_price_dollars"] == "0.4290"
+
+    run(story())
+
+
+@needs_specs
+def test_an_event_that_is_listed_is_told_once_and_then_each_of_its_markets(tmp_path: Path):
+    tomorrow = [replace(m, ticker=f"F-{n}", event_ticker="F", status="initialized") for n, m in enumerate(MARKETS)]
+
+    async def story() -> None:
+        async with running(tmp_path) as (sandbox, members), members["ann"].stream(stream_judge()) as stream:
+            await stream.subscribe("market_lifecycle_v2")
+            for m in tomorrow: sandbox.exchange.list_market(m, sandbox.day.now())
+            sandbox.day.publish()
+            event, *markets = [await stream.next() for _ in range(1 + len(tomorrow))]
+            assert (event["type"], event["msg"]["event_ticker"]) == ("event_lifecycle", "F")
+            created = [(f["msg"]["event_type"], f["msg"]["market_ticker"]) for f in markets]
+            assert created == [("created", m.ticker) for m in tomorrow]
 
     run(story())
 
