@@ -4,12 +4,24 @@ from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 here = Path(__file__).parent
 ini = ConfigParser(delimiters=["="])
 ini.read(here / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
 lib = cfg["lib_name"]
+
+
+class WithNotebook(build_py):
+    "The panel's notebook goes into the package too: an installed `kalshi-mm lab` has to have it"
+
+    def run(self):
+        super().run()
+        notebook = here / cfg["nbs_path"] / "control_panel.ipynb"
+        if notebook.is_file() and not self.editable_mode:
+            self.copy_file(str(notebook), str(Path(self.build_lib) / lib / notebook.name))
+
 
 setup(
     name=lib,
@@ -24,7 +36,9 @@ setup(
     keywords=cfg["keywords"].split(),
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=[lib, f"{lib}.*"]),
-    package_data={lib: ["py.typed", "*.json"]},
+    package_data={lib: ["py.typed", "*.json", "static/*"]},
+    data_files=[("etc/jupyter/jupyter_server_config.d", ["jupyter-config/kalshi_mm.json"])],
+    cmdclass={"build_py": WithNotebook},
     install_requires=shlex.split(cfg.get("requirements", "")),
     extras_require={extra: shlex.split(cfg.get(f"{extra}_requirements", "")) for extra in ("lab", "dev")},
     entry_points={

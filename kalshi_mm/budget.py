@@ -113,6 +113,7 @@ COSTS: Final = Costs.of(  # as of September 2026 (FACTS 3.10), until they are re
     {
         ("DELETE", "/portfolio/events/orders/:order_id"): 2,
         ("DELETE", "/portfolio/events/orders"): 2,
+        ("DELETE", "/portfolio/events/orders/batched"): 2,  # each item
         ("GET", "/portfolio/orders/:order_id"): 2,
     },
 )

@@ -7,7 +7,7 @@ __all__ = ['T', 'Query', 'value_of', 'nothing', 'Stats', 'Caller', 'PublicClient
 
 # %% ../nbs/07_client.ipynb #508bd1d7
 import asyncio
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeAlias, TypeVar
@@ -19,13 +19,14 @@ from .budget import COSTS, Budget, Gate, Kind
 from .core import Count, Fill, Market, Money, Order, count_str
 from .credentials import Credentials
 from kalshi_mm.marketdata import (
-    AUTO_ROUTE, EventFees, Levels, Limits, ListedMarket, Refused, Series, read_book, read_costs, read_event_fees, read_limits,
-    read_market, read_markets, read_series, read_status,
+    AUTO_ROUTE, EventFees, FeeChange, Levels, Limits, ListedMarket, Refused, Series, read_book, read_costs, read_event_fees,
+    read_fee_changes, read_limits, read_market, read_markets, read_next_pause, read_series, read_status,
 )
 from .messages import Amend, Cancel, Place
 from kalshi_mm.portfolio import (
-    OrderGroup, Placed, amend_body, place_body, read_amended, read_balance, read_canceled, read_created_group, read_fills,
-    read_groups, read_order, read_orders, read_placed, read_positions,
+    Canceled, KeyFacts, OrderGroup, Placed, amend_body, cancel_item, place_body, read_amended, read_balance, read_canceled,
+    read_canceled_batch, read_created_group, read_fills, read_groups, read_keys, read_netting, read_order, read_orders,
+    read_placed, read_positions,
 )
 from .transport import Ambiguous, Answer, ApiError, RateLimited, Transport, Unreachable, error_of, narrowed
 
@@ -92,6 +93,7 @@ class Caller:
         self.blocked = ""  # why no order may be placed or changed; cancels and reads always may
         self.shards: dict[str, int] = {}  # ticker -> exchange_index, of the markets that were read
         self.clock_offset_ms: tuple[int, int] | None = None  # the exchange's clock is ahead of ours by something in between
+        self._credentials = credentials
         self._transport = Transport(self.url, credentials, connect_s, read_s, self.gate.workers)
         self._threads = ThreadPoolExecutor(self.gate.workers, thread_name_prefix="kalshi-http")
 
@@ -105,25 +107,39 @@ class Caller:
         body: Mapping[str, object] | None = None,
         urgent: bool = False,  # goes before every ordinary call
         kind: Kind | None = None,  # the bucket it draws on; from the method if None
+        items: int = 1,  # a batch is charged for each of its items
         also: Container[int] = (),  # statuses that are failures, but whose body may be read as if they weren't
+        recalled: Callable[[], str] = lambda: "",  # asked when its turn has come: why it must not leave any more
     ) -> T:  # one of the errors of `transport` if it did not do what it was for
         "Make one call"
         kind = kind or (Kind.READ if method == "GET" else Kind.WRITE)
         send = partial(self._transport.send, method, path.replace(":id", quote(id, safe="")), query, body)
         loop = asyncio.get_running_loop()
         try:
-            async with self.gate.turn(kind, self.costs.cost(method, path), urgent):
-                if self.blocked and kind is Kind.WRITE and not urgent: raise Unreachable(f"{method} {path}: {self.blocked}")
+            async with self.gate.turn(kind, items * self.costs.cost(method, path), urgent):
+                blocked = self.blocked if kind is Kind.WRITE and not urgent else ""
+                if why := blocked or recalled(): raise Unreachable(f"{method} {path}: {why}")
                 self.stats.calls += 1
                 began = loop.time()
                 answer = await loop.run_in_executor(self._threads, send)
                 self.stats.answered(round((loop.time() - began) * 1000))
-            self.clock_offset_ms = narrowed(self.clock_offset_ms, answer.clock)
+            self._heard(answer.clock)
             return value_of(answer, read, also)
         except ApiError as e:
             self.stats.failed(e)
             if isinstance(e, RateLimited): self.gate.budget.drain(kind, self.gate.now_ms())
             raise
+
+    def _heard(self, clock: tuple[int, int] | None) -> None:
+        "Learn the exchange's clock from an answer, a refusal too, and sign by it where ours is certainly off"
+        self.clock_offset_ms = narrowed(self.clock_offset_ms, clock)
+        if self._credentials: self._credentials.offset_ms = self.offset_ms
+
+    @property
+    def offset_ms(self) -> int:
+        "The exchange's clock less ours, as well as it is known; 0 if they may agree"
+        low, high = self.clock_offset_ms or (0, 0)
+        return 0 if low <= 0 <= high else (low + high) // 2
 
     async def pages(self, path: str, read: Callable[[bytes], tuple[list[T], str]], query: Query) -> list[T]:
         "All items of a list"
@@ -151,6 +167,14 @@ class PublicClient(Caller):
     async def endpoint_costs(self) -> None:
         "Read what calls cost; the client counts by it from here on"
         self.costs = await self.call("GET", "/account/endpoint_costs", read_costs)
+
+    async def next_pause(self, now_ms: int) -> tuple[int, int] | None:
+        "The next time without trading, of one that may have begun; None if there is none in the next seven days"
+        return await self.call("GET", "/exchange/schedule", partial(read_next_pause, now_ms=now_ms))
+
+    async def fee_changes(self, series: str) -> list[FeeChange]:
+        "Changes of a series' fees that are scheduled"
+        return await self.call("GET", "/series/fee_changes", read_fee_changes, query={"series_ticker": series})
 
     async def series(self, ticker: str) -> Series:
         "The fees of a series"
@@ -251,33 +275,53 @@ class Client(PublicClient):
         self,
         action: Place,
         group_id: str = "",  # the order group it joins; empty for none
+        recalled: Callable[[], str] = lambda: "",  # see `call`
     ) -> Placed:
         "Place a post-only order"
-        body = place_body(action, group_id, self._shard(action.ticker)) | self._whose
-        return await self.call("POST", "/portfolio/events/orders", read_placed, body=body)
+        body = place_body(action, group_id, self.shard(action.ticker)) | self._whose
+        return await self.call("POST", "/portfolio/events/orders", read_placed, body=body, recalled=recalled)
 
-    async def amend(self, action: Amend) -> Count | None:
+    async def amend(self, action: Amend, recalled: Callable[[], str] = lambda: "") -> Count | None:
         "Change an order: what rests then, or None if the exchange does not say, as for a change that isn't one of size"
-        read, body = partial(read_amended, order_id=action.order_id), amend_body(action, self._shard(action.ticker))
-        return await self.call("POST", "/portfolio/events/orders/:id/amend", read, action.order_id, self._whose, body)
+        read, body = partial(read_amended, order_id=action.order_id), amend_body(action, self.shard(action.ticker))
+        where = "/portfolio/events/orders/:id/amend"
+        return await self.call("POST", where, read, action.order_id, self._whose, body, recalled=recalled)
 
     async def cancel(self, action: Cancel) -> Count:
         "Cancel an order: what still rested; NotFound if it is gone already"
         read = partial(read_canceled, order_id=action.order_id)
-        where: Query = {"market_ticker": action.ticker, "exchange_index": self._shard(action.ticker), **self._whose}
+        where: Query = {"market_ticker": action.ticker, "exchange_index": self.shard(action.ticker), **self._whose}
         return await self.call("DELETE", "/portfolio/events/orders/:id", read, action.order_id, where, urgent=True)
 
     async def cancel_all(self) -> None:
         "Cancel whatever rests; may also hit orders placed in the minute after it (FACTS 3.7)"
         await self.call("DELETE", "/portfolio/events/orders", nothing, query=self._whose, urgent=True)
 
-    def _shard(self, ticker: str) -> int:
+    async def cancel_many(self, cancels: Sequence[Cancel]) -> list[Canceled]:
+        "Cancel orders, ten in a call; what became of each. An error of one call is raised after the others were made"
+        items = [cancel_item(c, self.shard(c.ticker)) | self._whose for c in cancels]
+        ten = [items[n : n + 10] for n in range(0, len(items), 10)]
+        calls = (self.call("DELETE", "/portfolio/events/orders/batched", read_canceled_batch, body={"orders": some}, urgent=True,
+                           items=len(some)) for some in ten)  # fmt: skip
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        for error in done:
+            if isinstance(error, BaseException): raise error
+        return [c for some in done if not isinstance(some, BaseException) for c in some]
+
+    def shard(self, ticker: str) -> int:
+        "Where a market trades; below 0 if that isn't known"
         return self.shards.get(ticker, AUTO_ROUTE)
 
     async def create_group(self, limit: Count, exchange_index: int = 0) -> str:
         "A new order group on a shard, which may match `limit` contracts in a rolling 15 seconds; its id"
         body = {"contracts_limit_fp": count_str(limit), "exchange_index": exchange_index, **self._whose}
         return await self.call("POST", "/portfolio/order_groups/create", read_created_group, body=body)
+
+    async def limit_group(self, group_id: str, limit: Count, exchange_index: int = 0) -> None:
+        "Change how much a group may match in a rolling 15 seconds"
+        where = {"exchange_index": exchange_index, **self._whose}
+        body = {"contracts_limit_fp": count_str(limit)}
+        await self.call("PUT", "/portfolio/order_groups/:id/limit", nothing, group_id, where, body)
 
     async def groups(self) -> list[OrderGroup]:
         "The account's order groups"
@@ -297,3 +341,11 @@ class Client(PublicClient):
         "Delete a group, and cancel its orders"
         where = {"exchange_index": exchange_index, **self._whose}
         await self.call("DELETE", "/portfolio/order_groups/:id", nothing, group_id, where)
+
+    async def keys(self) -> list[KeyFacts]:
+        "The account's API keys, and what each may do"
+        return await self.call("GET", "/api_keys", read_keys)
+
+    async def netting(self) -> dict[int, bool]:
+        "Whether each subaccount gives back collateral of complementary positions"
+        return await self.call("GET", "/portfolio/subaccounts/netting", read_netting)

@@ -66,11 +66,27 @@ class Settings(BaseSettings):
     max_position_per_market: Annotated[int, Field(ge=1, le=25_000)] = 100  # contracts, long or short
     max_total_position: Annotated[int, Field(ge=1, le=150_000)] = 300  # contracts, all markets together
     max_daily_loss: Annotated[Decimal, Field(gt=0, le=25_000, decimal_places=2)] = Decimal("50.00")  # dollars a New York day
+    max_drawdown: Annotated[Decimal, Field(gt=0, le=25_000, decimal_places=2)] = Decimal("75.00")  # dollars below the day's peak
+    max_fill_burst: Annotated[int, Field(ge=1, le=150_000)] = 150  # contracts filled in any 15 s; the exchange holds us to it too
+    min_balance: Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=2)] = Decimal("20.00")  # dollars free, to go on
+
+    # when what we are told is too old to quote on
+    max_silent_s: Annotated[int, Field(ge=12, le=300)] = 25  # seconds without anything on the stream; pings come every 10 s
+    max_message_age_ms: Annotated[int, Field(ge=100, le=60_000)] = 3_000  # ms from the exchange's stamp to us
+    max_clock_skew_ms: Annotated[int, Field(ge=100, le=5_000)] = 2_000  # ms between the clocks; 5 s end our signatures
+    audit_every_s: Annotated[int, Field(ge=5, le=3600)] = 60  # seconds between comparisons of the books with REST
+    redundant_feed: bool = False  # a second connection, merged with the first
+
+    # how much a quote may be off before it is moved, which costs its place in the queue
+    move_tolerance_ticks: Annotated[int, Field(ge=0, le=10)] = 0  # ticks from the price that is wanted
+    size_tolerance_percent: Annotated[int, Field(ge=0, le=99)] = 50  # percent of it that may fill before it is refilled
 
     # how it runs
     quote_lifetime_s: Annotated[int, Field(ge=5, le=3600)] = 60  # seconds after which a quote that nobody renews is gone
     stop_before_close_s: Annotated[int, Field(ge=0, le=86_400)] = 30  # seconds before a market's close with no quote of ours
     control_port: Annotated[int, Field(ge=0, le=65_535)] = 5000  # of the control API on 127.0.0.1; 0 takes a free one
+    alert_webhook_url: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = ""  # told of halts and differences; empty: nobody
+    keep_records_days: Annotated[int, Field(ge=1, le=3650)] = 30  # days that the records of sessions are kept
     state_dir: Path = Path(".kalshi_mm")  # journal, kill latch, lock, keys of the sandbox
 
     @property
@@ -97,6 +113,21 @@ class Settings(BaseSettings):
     def max_loss(self) -> Money:
         "`MAX_DAILY_LOSS` as money"
         return int(self.max_daily_loss * DOLLAR)
+
+    @property
+    def drawdown(self) -> Money:
+        "`MAX_DRAWDOWN` as money"
+        return int(self.max_drawdown * DOLLAR)
+
+    @property
+    def fill_burst(self) -> Count:
+        "`MAX_FILL_BURST` as a count"
+        return self.max_fill_burst * CONTRACT
+
+    @property
+    def least_balance(self) -> Money:
+        "`MIN_BALANCE` as money"
+        return int(self.min_balance * DOLLAR)
 
     @property
     def urls(self) -> tuple[str, str] | None:

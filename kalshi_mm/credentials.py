@@ -92,6 +92,11 @@ class Credentials:
 
     create_auth_headers = headers  # what the SDK calls it
 
+    @property
+    def kind(self) -> str:
+        "What kind of key it is"
+        return f"RSA {self._private_key.key_size}" if isinstance(self._private_key, RSAPrivateKey) else "Ed25519"
+
     def __repr__(self) -> str:
         return f"Credentials({self.key_id!r})"
 

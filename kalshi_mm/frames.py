@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct, ValidationError
 
 from .core import ONE, Fill, Order, OrderStatus, Price, Side, parse_count, parse_money, parse_price
-from .messages import BookDelta, BookSnapshot, FillSeen, OrderSeen, Trade
+from .messages import BookDelta, BookSnapshot, FillSeen, OrderSeen, OrderUnclear, Trade
 
 # %% ../nbs/07a_frames.ipynb #4d4ebd32
 class Frame(Struct, frozen=True, kw_only=True, gc=False):
@@ -201,6 +201,9 @@ def book_delta(
     return BookDelta(now_ms, msg.market_ticker, _ASK, price if yes_prices else ONE - price, delta, sent_ms, whose)
 
 # %% ../nbs/07a_frames.ipynb #269c8eb0
+_STATUSES = frozenset(OrderStatus)
+
+
 def trade_event(msg: TradeMsg, now_ms: int) -> Trade:
     "A public trade"
     side = Side(msg.taker_book_side)
@@ -214,9 +217,9 @@ def fill_event(msg: FillMsg, now_ms: int) -> FillSeen:
         parse_count(msg.count_fp), parse_money(msg.fee_cost), msg.is_taker, msg.ts_ms, msg.client_order_id or ""))
 
 
-def order_event(msg: OrderMsg, now_ms: int) -> OrderSeen | None:  # None if the exchange says nothing of its status
+def order_event(msg: OrderMsg, now_ms: int) -> OrderSeen | OrderUnclear:
     "An order of ours"
-    if msg.status == "unknown": return None
+    if msg.status not in _STATUSES: return OrderUnclear(now_ms, msg.order_id, msg.client_order_id or "", msg.status)
     return OrderSeen(now_ms, Order(
         msg.order_id, msg.client_order_id or "", msg.ticker, Side(msg.book_side), parse_price(msg.yes_price_dollars),
         parse_count(msg.fill_count_fp), parse_count(msg.remaining_count_fp), OrderStatus(msg.status), msg.expiration_ts_ms,

@@ -7,9 +7,11 @@ __all__ = ['failure', 'Gateway']
 
 # %% ../nbs/09b_gateway.ipynb #64721229
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any
 
+from .breaker import Breaker, sweep
 from .client import Client
 from .core import Money, Order
 from kalshi_mm.messages import (
@@ -17,6 +19,7 @@ from kalshi_mm.messages import (
     AccountUnread,
     Action,
     Amend,
+    BookRead,
     Cancel,
     CancelAll,
     Event,
@@ -26,6 +29,7 @@ from kalshi_mm.messages import (
     OrderPlaced,
     Place,
     ReadAccount,
+    ReadBooks,
     Verb,
     WriteRejected,
     WriteUnknown,
@@ -60,12 +64,15 @@ class Gateway:
         tell: Callable[[Event], None],  # takes each answer
         now_ms: Callable[[], int],  # UTC
         fail: Callable[[str], None],  # told of an unexpected error, with its text
+        breaker: Breaker | None = None,  # the order groups that orders join
+        known: Callable[[], Iterable[Cancel]] = tuple,  # orders of ours that may rest, for a sweep
+        recalled: Callable[[str], str] = lambda ticker: "",  # why what was asked for must not leave any more
         fills_since_ms: int = 0,  # UTC; fills before then are known already
     ):
-        self.client, self.tell, self.now_ms, self.fail = client, tell, now_ms, fail
-        self.fills_since_ms = fills_since_ms
+        self.client, self.tell, self.now_ms, self.fail, self.breaker, self.known = client, tell, now_ms, fail, breaker, known
+        self.recalled, self.fills_since_ms = recalled, fills_since_ms
         self._tasks: set[asyncio.Task[None]] = set()
-        self._canceling_all = False
+        self._sweeping: set[bool] = set()
         self._balance_read: tuple[int, Money] | None = None  # (UTC ms, what it was)
 
     def do(self, action: Action) -> None:
@@ -75,9 +82,10 @@ class Gateway:
             case Amend(): self._start(self._amend(action))
             case Cancel(): self._start(self._cancel(action))
             case ReadAccount(): self._start(self.read(action))
-            case CancelAll() if not self._canceling_all:
-                self._canceling_all = True
-                self._start(self._cancel_all())
+            case ReadBooks(): self._start(self._read_books(action))
+            case CancelAll() if action.foreign not in self._sweeping:
+                self._sweeping.add(action.foreign)
+                self._start(self._sweep(action.foreign))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -89,12 +97,16 @@ class Gateway:
         if not task.cancelled() and (error := task.exception()): self.fail(f"{type(error).__name__}: {error}")
 
     async def _place(self, a: Place) -> None:
-        try: took = await self.client.place(a)
+        try: group = await self.breaker.group(self.client.shard(a.ticker)) if self.breaker else ""
+        except ApiError as e:  # whatever it is, the order itself was not sent
+            why = f"its order group isn't ready: {e}"
+            return self.tell(WriteRejected(self.now_ms(), a.client_order_id, Verb.PLACE, "unreachable", why))
+        try: took = await self.client.place(a, group, partial(self.recalled, a.ticker))
         except ApiError as e: self.tell(failure(Verb.PLACE, a.client_order_id, "", e, self.now_ms()))
         else: self.tell(OrderPlaced(self.now_ms(), a.client_order_id, took.order_id, took.filled, took.remaining))
 
     async def _amend(self, a: Amend) -> None:
-        try: remaining = await self.client.amend(a)
+        try: remaining = await self.client.amend(a, partial(self.recalled, a.ticker))
         except ApiError as e: self.tell(failure(Verb.AMEND, a.client_order_id, a.order_id, e, self.now_ms()))
         else: self.tell(OrderAmended(self.now_ms(), a.client_order_id, a.order_id, remaining))
 
@@ -103,15 +115,30 @@ class Gateway:
         except ApiError as e: self.tell(failure(Verb.CANCEL, a.client_order_id, a.order_id, e, self.now_ms()))
         else: self.tell(OrderCanceled(self.now_ms(), a.client_order_id, a.order_id, reduced_by))
 
-    async def _cancel_all(self) -> None:
+    async def _sweep(self, foreign: bool) -> None:
+        "Sweep until every part of it was taken"
         wait_s = 0.1
         try:
             while True:
-                try: return await self.client.cancel_all()
-                except ApiError as e: self.fail(f"cancel-all failed and is tried again in {wait_s:g} s: {e}")
+                known = {c.order_id: c for c in self.known() if c.order_id}
+                done = await sweep(self.client, self.breaker.ids if self.breaker else {}, known.values(), foreign)
+                for c in done.canceled:
+                    if c.order_id not in known or c.refused not in ("", "not_found"): continue
+                    whose, now = known[c.order_id].client_order_id, self.now_ms()
+                    if c.refused: self.tell(OrderGone(now, whose, c.order_id, Verb.CANCEL))
+                    else: self.tell(OrderCanceled(now, whose, c.order_id, c.reduced_by))
+                if not done.trouble: return
+                self.fail(f"cancelling everything failed in part and is tried again in {wait_s:g} s: {'; '.join(done.trouble)}")
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, 2.0)
-        finally: self._canceling_all = False
+        finally: self._sweeping.discard(foreign)
+
+    async def _read_books(self, a: ReadBooks) -> None:
+        for ticker in a.tickers:
+            asked_ms = self.now_ms()
+            try: bids, asks = await self.client.orderbook(ticker)
+            except ApiError as e: return self.fail(f"the books can't be compared with the exchange's: {e}")
+            self.tell(BookRead(self.now_ms(), asked_ms, ticker, tuple(bids), tuple(asks)))
 
     async def read(self, a: ReadAccount) -> None:
         "Read the account, and tell what it says"

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['T', 'Time', 'AUTO_ROUTE', 'Levels', 'decode', 'price_of', 'count_of', 'money_of', 'ms_of', 'Series', 'EventFees',
            'read_series', 'read_event_fees', 'ListedMarket', 'Refused', 'read_market', 'read_markets', 'read_book',
-           'Limits', 'read_status', 'read_limits', 'read_costs']
+           'Limits', 'read_status', 'read_limits', 'read_costs', 'read_next_pause', 'FeeChange', 'read_fee_changes']
 
 # %% ../nbs/06c_marketdata.ipynb #e69a81a3
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated, Final, Literal, NamedTuple, TypeAlias, TypeVar
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -255,3 +256,85 @@ def read_costs(body: bytes) -> Costs:
     "GET /account/endpoint_costs"
     a = decode(body, _Costs)
     return Costs.of(a.default_cost, {(c.method, c.path): c.cost for c in a.endpoint_costs or []})
+
+# %% ../nbs/06c_marketdata.ipynb #acb9e701
+class _Session(Struct):
+    open_time: str  # HH:MM in New York
+    close_time: str  # 00:00 is the end of the day
+
+
+class _Week(Struct):
+    start_time: Time
+    end_time: Time
+    monday: list[_Session] = []
+    tuesday: list[_Session] = []
+    wednesday: list[_Session] = []
+    thursday: list[_Session] = []
+    friday: list[_Session] = []
+    saturday: list[_Session] = []
+    sunday: list[_Session] = []
+
+
+class _Window(Struct):
+    start_datetime: Time
+    end_datetime: Time
+
+
+class _Hours(Struct):
+    standard_hours: list[_Week]
+    maintenance_windows: list[_Window] | None = None
+
+
+class _Schedule(Struct):
+    schedule: _Hours
+
+
+_NEW_YORK = ZoneInfo("America/New_York")
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+def _sessions(week: _Week, day: date) -> list[tuple[int, int]]:
+    midnight = datetime.combine(day, time(), _NEW_YORK)
+
+    def at(text: str, end: bool) -> int:
+        hour, minute = map(int, text.split(":")[:2])
+        if end and hour % 24 == minute == 0: return ms_of(datetime.combine(day + timedelta(days=1), time(), _NEW_YORK))
+        return ms_of(midnight.replace(hour=hour, minute=minute))
+
+    sessions: list[_Session] = getattr(week, _DAYS[day.weekday()])
+    if not week.start_time <= midnight < week.end_time: return []
+    return [(at(s.open_time, False), at(s.close_time, True)) for s in sessions]
+
+
+def read_next_pause(
+    body: bytes,
+    now_ms: int,  # UTC
+) -> tuple[int, int] | None:  # (begin, end) in UTC ms, of one that may have begun; None if there is none in the next seven days
+    "GET /exchange/schedule: the next time without trading"
+    hours = decode(body, _Schedule).schedule
+    today = datetime.fromtimestamp(now_ms / 1000, _NEW_YORK).date()
+    open_ = sorted(s for n in range(-1, 9) for w in hours.standard_hours for s in _sessions(w, today + timedelta(days=n)))
+    pauses, at = [], now_ms
+    for begin, end in open_:
+        if begin > at: pauses.append((at, begin))
+        at = max(at, end)
+    pauses += [(max(ms_of(w.start_datetime), now_ms), ms_of(w.end_datetime)) for w in hours.maintenance_windows or []]
+    return min((p for p in pauses if p[0] < p[1] and p[0] < now_ms + 7 * 86_400_000), default=None)
+
+# %% ../nbs/06c_marketdata.ipynb #b2c76376
+class FeeChange(Struct, frozen=True):
+    "Fees of a series that will change"
+
+    series_ticker: str
+    fee_type: str
+    fee_multiplier: Decimal
+    scheduled_ts: Time
+
+
+class _FeeChanges(Struct):
+    series_fee_change_arr: list[FeeChange] | None
+
+
+def read_fee_changes(body: bytes) -> list[FeeChange]:
+    "GET /series/fee_changes"
+    return decode(body, _FeeChanges).series_fee_change_arr or []

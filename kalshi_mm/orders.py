@@ -6,13 +6,11 @@
 __all__ = ['State', 'Working', 'Orders']
 
 # %% ../nbs/05a_orders.ipynb #15705499
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from .core import Count, Fill, Order, OrderStatus, Price, Side
 from kalshi_mm.messages import (
-    AccountRead,
     Amend,
     Cancel,
     OrderAmended,
@@ -51,11 +49,12 @@ class Working:
     reason: str  # why it stands where it stands
     order_id: str = ""  # the exchange's, once it is known
     state: State = State.SENT
+    write: Verb | None = Verb.PLACE  # whose answer is awaited, or did not come
     filled: Count = 0  # in fills that were seen
     reported: Count = 0  # filled according to the exchange
     changed_ms: int = 0  # UTC, last answer or message about it
     refused_ms: int = 0  # UTC, when a change or a cancel of it was last refused
-    amend: Amend | None = None  # in flight or unknown
+    amend: Amend | None = None  # in flight, or unknown whether it happened
     doubt: str = ""  # why it is unknown
 
     @property
@@ -81,9 +80,13 @@ class Orders:
     def __init__(self) -> None:
         self.all: dict[str, Working] = {}  # by client_order_id
         self.foreign: dict[str, Order] = {}  # resting, by order_id
+        self.told_ms: dict[str, int] = {}  # by order_id: when the stream last told of an order that isn't ours
         self.trade_ids: set[str] = set()  # of every fill that was counted
+        self._open: dict[str, Working] = {}  # those that rest or may rest, or whose fills are missing
+        self._closed: dict[str, Working] = {}  # the others, in the order in which they ended
+        self._side: dict[tuple[str, Side], dict[str, Working]] = {}  # the open ones of each (ticker, side)
         self._ids: dict[str, str] = {}  # order_id -> client_order_id
-        self._unclaimed: dict[str, Count] = {}  # fills by an order_id that we can't place yet
+        self._unclaimed: dict[str, tuple[Count, int]] = {}  # order_id -> fills that we can't place yet, and when they came
 
     # what we send
     def sent(self, a: Place, now_ms: int) -> Working:
@@ -91,20 +94,21 @@ class Orders:
         if a.client_order_id in self.all: raise ValueError(f"{a.client_order_id} was used before")
         w = Working(a.client_order_id, a.ticker, a.side, a.price, a.count, a.expiration_s, now_ms, a.reason, changed_ms=now_ms)
         self.all[w.client_order_id] = w
+        self._file(w)
         return w
 
     def amending(self, a: Amend, now_ms: int) -> None:
         "A change is on its way"
         w = self.all[a.client_order_id]
-        w.state, w.amend, w.changed_ms = State.AMENDING, a, now_ms
+        w.state, w.write, w.amend, w.changed_ms = State.AMENDING, Verb.AMEND, a, now_ms
 
     def canceling(self, a: Cancel, now_ms: int) -> None:
         "A cancel is on its way"
         w = self.all[a.client_order_id]
-        w.state, w.changed_ms = State.CANCELING, now_ms
+        w.state, w.write, w.changed_ms = State.CANCELING, Verb.CANCEL, now_ms
 
     def canceling_all(self, now_ms: int) -> None:
-        "Everything that rests is being cancelled in one call; what is in flight isn't known to be caught by it"
+        "What rests is being cancelled, and nobody answers for each; what is in flight isn't known to be caught by it"
         for w in self.pending():
             if w.idle: w.state, w.changed_ms = State.CANCELING, now_ms
 
@@ -112,107 +116,110 @@ class Orders:
     def placed(self, e: OrderPlaced) -> None:
         "It took the order"
         if w := self._bound(e.client_order_id, e.order_id, e.ts_ms):
-            self._report(w, e.filled)
-            if w.state in (State.SENT, State.UNKNOWN): w.state = State.RESTING if e.remaining else State.DONE
-            self._full(w)
+            w.reported = max(w.reported, e.filled)
+            if w.write is Verb.PLACE: self._rests(w, e.remaining > 0)
+            self._file(w)
 
     def amended(self, e: OrderAmended) -> None:
         "It changed the order"
-        if w := self._bound(e.client_order_id, e.order_id, e.ts_ms):
-            if w.amend is not None:
-                w.price, w.count, w.expiration_s, w.reason = w.amend.price, w.amend.count, w.amend.expiration_s, w.amend.reason
-                w.amend = None
-                if e.remaining is not None: self._report(w, w.count - e.remaining)
-            if w.state is State.AMENDING: w.state = State.DONE if e.remaining == 0 else State.RESTING
-            self._full(w)
+        if (w := self._bound(e.client_order_id, e.order_id, e.ts_ms)) and w.write is Verb.AMEND and w.amend:
+            w.price, w.count, w.expiration_s, w.reason = w.amend.price, w.amend.count, w.amend.expiration_s, w.amend.reason
+            if e.remaining is not None: w.reported = max(w.reported, w.count - e.remaining)
+            self._rests(w, e.remaining != 0)
+            self._file(w)
 
     def canceled(self, e: OrderCanceled) -> None:
         "It cancelled the order"
         if w := self._bound(e.client_order_id, e.order_id, e.ts_ms):
-            self._report(w, w.count - e.reduced_by)
+            if w.amend is None: w.reported = max(w.reported, w.count - e.reduced_by)
             self._done(w)
+        else: self._ended(e.order_id, e.ts_ms)
 
     def gone(self, e: OrderGone) -> None:
         "It knows no such resting order; how much of it filled has to be asked"
-        if w := self._bound(e.client_order_id, e.order_id, e.ts_ms): self._doubt(w, f"gone when we tried to {e.verb} it", e.ts_ms)
+        if (w := self.all.get(e.client_order_id)) is None: self._ended(e.order_id, e.ts_ms)
+        elif w.write is e.verb: self.doubt(w, f"gone when we tried to {e.verb} it", e.ts_ms)
 
     def rejected(self, e: WriteRejected) -> None:
         "It refused a write"
         w = self.all.get(e.client_order_id)
-        if w is None or w.state is State.DONE: return
+        if w is None or w.write is not e.verb: return
         w.changed_ms = e.ts_ms
-        if e.verb is Verb.PLACE:
-            # an id that exists already means that an earlier try arrived after all
-            if e.code == "order_already_exists": self._doubt(w, "an order with its id exists already", e.ts_ms)
-            elif w.state is State.SENT: self._done(w)
-        elif w.state in (State.AMENDING, State.CANCELING): w.state, w.amend, w.refused_ms = State.RESTING, None, e.ts_ms
+        if e.verb is not Verb.PLACE:
+            w.refused_ms = e.ts_ms
+            self._rests(w)
+        # an id that exists already means that an earlier try arrived after all
+        elif e.code == "order_already_exists": self.doubt(w, "an order with its id exists already", e.ts_ms)
+        else: self._done(w)
+        self._file(w)
 
     def unknown(self, e: WriteUnknown) -> None:
         "No answer came"
-        if w := self.all.get(e.client_order_id): self._doubt(w, f"no answer to {e.verb}: {e.reason}", e.ts_ms)
+        w = self.all.get(e.client_order_id)
+        if w and w.write is e.verb: self.doubt(w, f"no answer to {e.verb}: {e.reason}", e.ts_ms)
 
     # what the stream and the lists tell
-    def seen(self, o: Order, ts_ms: int) -> Working | None:
-        "The exchange describes an order; ours if it is one of ours that this session knows"
-        client_order_id = o.client_order_id or self._ids.get(o.order_id, "")
-        w = self._bound(client_order_id, o.order_id, ts_ms)
+    def seen(
+        self,
+        o: Order,
+        ts_ms: int,  # UTC
+        settled_ms: int | None = None,  # UTC: a list tells the truth of what hasn't changed since then; None for the stream
+    ) -> Working | None:  # ours, if it is one of ours that this session knows
+        "The exchange describes an order"
+        w = self.find(o)
         if w is None:
+            if settled_ms is None: self.told_ms[o.order_id] = ts_ms
+            elif self.told_ms.get(o.order_id, settled_ms - 1) >= settled_ms: return None  # the stream has told newer things
             if o.status is OrderStatus.RESTING: self.foreign[o.order_id] = o
             else: self.foreign.pop(o.order_id, None)
             return None
-        if w.state is State.DONE: self._report(w, o.filled)
-        elif o.status is not OrderStatus.RESTING:
-            self._report(w, o.filled)
-            self._done(w)
-        else:
-            if w.state is State.UNKNOWN:  # whatever we had in flight, this is what rests
-                w.price, w.count, w.amend, w.doubt = o.price, o.filled + o.remaining, None, ""
-                if o.expiration_ms is not None: w.expiration_s = o.expiration_ms // 1000
-            self._report(w, o.filled)
-            if w.state in (State.SENT, State.UNKNOWN): w.state = State.RESTING
+        certain, told, was = settled_ms is not None and w.changed_ms < settled_ms, bool(w.order_id), (w.state, w.price, w.count)
+        self._bound(w.client_order_id, o.order_id, ts_ms if settled_ms is None else 0)
+        w.reported = max(w.filled, o.filled) if certain and w.state is State.DONE else max(w.reported, o.filled)
+        if o.status is not OrderStatus.RESTING: self._done(w)
+        elif w.write is Verb.PLACE or certain or not told: self._shown(w, o, certain)
+        self._file(w)
+        if was != (w.state, w.price, w.count): w.changed_ms = max(w.changed_ms, ts_ms)  # the next list may be an older one
         return w
 
-    def fill(self, f: Fill) -> bool:
+    def unclear(self, order_id: str, client_order_id: str, said: str, ts_ms: int) -> Working | None:
+        "The exchange describes an order of ours in a word that we don't know"
+        w = self._bound(client_order_id or self._ids.get(order_id, ""), order_id, ts_ms)
+        if w: self.doubt(w, f"the exchange says {said!r}", ts_ms)
+        return w
+
+    def fill(self, f: Fill, now_ms: int) -> bool:
         "Count a fill; whether it is new"
         if f.trade_id in self.trade_ids: return False
         self.trade_ids.add(f.trade_id)
-        w = self._bound(f.client_order_id or self._ids.get(f.order_id, ""), f.order_id, f.ts_ms)
-        if w is None:
-            self._unclaimed[f.order_id] = self._unclaimed.get(f.order_id, 0) + f.count
-            return True
-        w.filled += f.count
-        self._report(w, w.filled)
-        self._full(w)
+        w = self._bound(f.client_order_id or self._ids.get(f.order_id, ""), f.order_id, now_ms)
+        if w is None: self._unclaimed[f.order_id] = self._unclaimed.get(f.order_id, (0, 0))[0] + f.count, now_ms
+        else:
+            w.filled += f.count
+            w.reported = max(w.reported, w.filled)
+            self._file(w)
         return True
 
-    def read(self, e: AccountRead, patience_ms: int) -> list[str]:
-        "Compare with the exchange's lists; a line for each difference that was found"
-        said = []
-        listed = {o.order_id for o in e.orders} | {o.client_order_id for o in e.orders}
-        self.foreign = {}
-        for o in e.orders:
-            before = self.all.get(o.client_order_id)
-            was = before.state if before else None
-            w = self.seen(o, e.ts_ms)
-            if w is not None and was is State.UNKNOWN:
-                said.append(f"{w.client_order_id} was unknown, the exchange says {o.status}")
-        for w in self.pending():
-            settled = w.changed_ms + patience_ms < e.asked_ms  # older than the lag that reads may have
-            if w.client_order_id in listed or w.order_id in listed or not settled: continue
-            if w.state in (State.RESTING, State.CANCELING): self._doubt(w, "not among the resting orders", e.ts_ms)
-            elif w.state is State.UNKNOWN and 0 < e.since_ms <= w.sent_ms:
-                said.append(f"{w.client_order_id} was unknown, the exchange has never had it")
-                self._done(w)
-        return said
+    def doubt(self, w: Working, why: str, ts_ms: int) -> None:
+        "What an order is isn't known: the exchange has to be asked"
+        if w.state is not State.DONE: w.state, w.doubt, w.changed_ms = State.UNKNOWN, why, ts_ms
+
+    def drop(self, w: Working) -> None:
+        "The exchange has never had it"
+        self._done(w)
 
     # questions
-    def pending(self) -> Iterator[Working]:
+    def find(self, o: Order) -> Working | None:
+        "The order of ours that the exchange describes"
+        return self.all.get(o.client_order_id or self._ids.get(o.order_id, ""))
+
+    def pending(self) -> list[Working]:
         "Orders that aren't done"
-        return (w for w in list(self.all.values()) if w.state is not State.DONE)
+        return [w for w in self._open.values() if w.state is not State.DONE]
 
     def on(self, ticker: str, side: Side) -> list[Working]:
         "Orders in one market and side that aren't done"
-        return [w for w in self.pending() if w.ticker == ticker and w.side is side]
+        return [w for w in self._side.get((ticker, side), {}).values() if w.state is not State.DONE]
 
     def resting_by_price(
         self,
@@ -230,44 +237,66 @@ class Orders:
 
     def exposure(self, ticker: str) -> tuple[Count, Count]:
         "(buying, selling): contracts that ours and foreign orders in a market may still trade"
-        both = {Side.BID: 0, Side.ASK: 0}
-        for w in self.all.values():
-            if w.ticker == ticker: both[w.side] += w.open
+        buying, selling = (sum(w.open for w in self._side.get((ticker, side), {}).values()) for side in Side)
         for o in self.foreign.values():
-            if o.ticker == ticker: both[o.side] += o.remaining
-        return both[Side.BID], both[Side.ASK]
+            if o.ticker != ticker: continue
+            if o.side is Side.BID: buying += o.remaining
+            else: selling += o.remaining
+        return buying, selling
 
     @property
     def doubtful(self) -> list[Working]:
         "Orders that the exchange has to be asked about, or whose fills are missing"
-        return [w for w in self.all.values() if w.state is State.UNKNOWN or (w.state is State.DONE and w.open)]
+        return [w for w in self._open.values() if w.state is State.UNKNOWN or (w.state is State.DONE and w.open)]
 
     def forget(self, before_ms: int) -> None:
         "Drop orders that were done before a time and owe nothing"
-        for w in [w for w in self.all.values() if w.state is State.DONE and not w.open and w.changed_ms < before_ms]:
-            del self.all[w.client_order_id]
+        while (w := next(iter(self._closed.values()), None)) and w.changed_ms < before_ms:
+            del self._closed[w.client_order_id], self.all[w.client_order_id]
             self._ids.pop(w.order_id, None)
+        if all(w.order_id for w in self._open.values()):  # else one of them may be what has filled
+            self._unclaimed = {i: fill for i, fill in self._unclaimed.items() if fill[1] >= before_ms}
+        self.told_ms = {i: ts_ms for i, ts_ms in self.told_ms.items() if ts_ms >= before_ms}
 
     # inner steps
+    def _ended(self, order_id: str, ts_ms: int) -> None:
+        "An order that this session didn't place rests no more"
+        self.foreign.pop(order_id, None)
+        self.told_ms[order_id] = ts_ms
+
     def _bound(self, client_order_id: str, order_id: str, ts_ms: int) -> Working | None:
         w = self.all.get(client_order_id)
         if w is None: return None
         if order_id and not w.order_id:
             w.order_id, self._ids[order_id] = order_id, client_order_id
             self.foreign.pop(order_id, None)
-            w.filled += self._unclaimed.pop(order_id, 0)
-            self._report(w, w.filled)
+            w.filled += self._unclaimed.pop(order_id, (0, 0))[0]
+            w.reported = max(w.reported, w.filled)
         w.changed_ms = max(w.changed_ms, ts_ms)
         return w
 
-    def _report(self, w: Working, filled: Count) -> None:
-        w.reported = max(w.reported, filled)
+    def _shown(self, w: Working, o: Order, certain: bool) -> None:
+        "It rests: whatever we had in flight, and if a list is certain whatever we believed"
+        if w.state in (State.AMENDING, State.CANCELING) and w.write: return  # its answer will tell
+        if certain or w.state is not State.RESTING:
+            w.price, w.count = o.price, o.filled + o.remaining
+            if o.expiration_ms is not None: w.expiration_s = o.expiration_ms // 1000
+        self._rests(w)
+
+    def _rests(self, w: Working, rests: bool = True) -> None:
+        w.state, w.write, w.amend, w.doubt = State.RESTING if rests else State.DONE, None, None, ""
 
     def _done(self, w: Working) -> None:
-        w.state, w.amend, w.doubt = State.DONE, None, ""
+        self._rests(w, False)
+        self._file(w)
 
-    def _full(self, w: Working) -> None:
-        if w.state in (State.RESTING, State.SENT) and w.filled >= w.count: self._done(w)
-
-    def _doubt(self, w: Working, why: str, ts_ms: int) -> None:
-        if w.state is not State.DONE: w.state, w.doubt, w.changed_ms = State.UNKNOWN, why, ts_ms
+    def _file(self, w: Working) -> None:
+        "Into the index that it belongs to; what has filled to the last contract is done, unless it is being enlarged"
+        if w.state is not State.DONE and w.amend is None and w.filled >= w.count: self._rests(w, False)
+        side = self._side.setdefault((w.ticker, w.side), {})
+        if w.state is not State.DONE or w.open:
+            self._open[w.client_order_id] = side[w.client_order_id] = w
+            self._closed.pop(w.client_order_id, None)
+        elif self._open.pop(w.client_order_id, None):
+            del side[w.client_order_id]
+            self._closed[w.client_order_id] = w

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['read_order', 'read_orders', 'read_fills', 'read_positions', 'read_balance', 'Placed', 'read_placed', 'read_amended',
-           'read_canceled', 'OrderGroup', 'read_created_group', 'read_groups', 'place_body', 'amend_body']
+           'read_canceled', 'Canceled', 'cancel_item', 'read_canceled_batch', 'OrderGroup', 'read_created_group',
+           'read_groups', 'KeyFacts', 'read_keys', 'read_netting', 'place_body', 'amend_body']
 
 # %% ../nbs/06d_portfolio.ipynb #d02e8e7b
 from decimal import Decimal
@@ -14,7 +15,7 @@ from msgspec import Struct
 
 from .core import Count, Fill, Money, Order, OrderStatus, Side, count_str, price_str
 from .marketdata import AUTO_ROUTE, Time, count_of, decode, money_of, ms_of, price_of
-from .messages import Amend, Place
+from .messages import Amend, Cancel, Place
 
 # %% ../nbs/06d_portfolio.ipynb #12385ef4
 class _Order(Struct):
@@ -162,6 +163,43 @@ def read_canceled(body: bytes, order_id: str) -> Count:
 def _check_same(answered: str, asked: str) -> None:
     if answered != asked: raise ValueError(f"the answer is about order {answered}, not {asked}")
 
+# %% ../nbs/06d_portfolio.ipynb #666d9143
+class _Error(Struct):
+    code: str = ""
+    message: str = ""
+
+
+class _CanceledItem(Struct):
+    order_id: str
+    reduced_by: Decimal = Decimal(0)
+    error: _Error | None = None
+
+
+class _CanceledBatch(Struct):
+    orders: list[_CanceledItem]
+
+
+class Canceled(NamedTuple):
+    "What became of one cancel of a batch"
+
+    order_id: str
+    reduced_by: Count  # what still rested
+    refused: str = ""  # the exchange's word, `not_found` if the order is gone already; empty if it was cancelled
+
+
+def cancel_item(
+    action: Cancel,
+    exchange_index: int = AUTO_ROUTE,  # the market's shard
+) -> dict[str, object]:
+    "One item of the body of DELETE /portfolio/events/orders/batched (FACTS 3.7)"
+    return {"order_id": action.order_id, "market_ticker": action.ticker, "exchange_index": exchange_index}
+
+
+def read_canceled_batch(body: bytes) -> list[Canceled]:
+    "DELETE /portfolio/events/orders/batched"
+    return [Canceled(o.order_id, 0, o.error.code or "error") if o.error else Canceled(o.order_id, count_of(o.reduced_by))
+            for o in decode(body, _CanceledBatch).orders]  # fmt: skip
+
 # %% ../nbs/06d_portfolio.ipynb #31e98f70
 class OrderGroup(Struct, frozen=True):
     "Orders that the exchange cancels together, and refuses more of, once too many contracts have matched"
@@ -195,6 +233,38 @@ def read_groups(body: bytes) -> list[OrderGroup]:
     groups = decode(body, _Groups).order_groups or []
     limits = [None if g.contracts_limit_fp is None else count_of(g.contracts_limit_fp) for g in groups]
     return [OrderGroup(g.id, limit, g.exchange_index) for g, limit in zip(groups, limits, strict=True)]
+
+# %% ../nbs/06d_portfolio.ipynb #3015d637
+class KeyFacts(Struct, frozen=True):
+    "An API key as the exchange lists it"
+
+    api_key_id: str
+    name: str = ""
+    scopes: list[str] = []
+    subaccount: int | None = None  # the only one it may use; None for any
+
+
+class _Keys(Struct):
+    api_keys: list[KeyFacts] | None
+
+
+class _Netting(Struct):
+    subaccount_number: int
+    enabled: bool
+
+
+class _Nettings(Struct):
+    netting_configs: list[_Netting] | None
+
+
+def read_keys(body: bytes) -> list[KeyFacts]:
+    "GET /api_keys"
+    return decode(body, _Keys).api_keys or []
+
+
+def read_netting(body: bytes) -> dict[int, bool]:
+    "GET /portfolio/subaccounts/netting: whether each subaccount nets"
+    return {n.subaccount_number: n.enabled for n in decode(body, _Nettings).netting_configs or []}
 
 # %% ../nbs/06d_portfolio.ipynb #2b543459
 def place_body(

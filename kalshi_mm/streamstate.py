@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BOOKS', 'TRADES', 'LIFECYCLE', 'BY_TICKER', 'CHANNELS', 'TERMINAL', 'STRIKES', 'Subscription', 'Subscriptions',
-           'FeedHealth', 'StreamState']
+           'StreamHealth', 'StreamState']
 
 # %% ../nbs/07b_streamstate.ipynb #abcc5b32
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ from kalshi_mm.frames import (
     status_after,
     trade_event,
 )
-from .messages import BookStale, Connection, Event, GroupSeen, MarketSettled, MarketStatus
+from .messages import BookStale, Connection, Event, GroupSeen, MarketSettled, MarketStatus, OrderUnclear
 from .orderbook import Sequence
 
 # %% ../nbs/07b_streamstate.ipynb #5ad2fda1
@@ -141,13 +141,14 @@ class Subscriptions:
         if sub := self.by_channel.pop(channel, None): self.by_sid.pop(sub.sid, None)
 
 # %% ../nbs/07b_streamstate.ipynb #12b7c390
-class FeedHealth(Struct):
+class StreamHealth(Struct):
     "How the stream is doing"
 
     connected: bool = False  # every subscription has been acknowledged
     last_message_ms: int = 0  # UTC
     last_ping_ms: int = 0  # UTC, of the exchange's heartbeat
-    age_ms: int = 0  # of the last stamped message when it arrived
+    age_ms: int = -1  # of the last stamped message when it arrived, by the exchange's clock; -1 before the first one
+    sent_ms: int = 0  # the exchange's stamp on that message, UTC
     max_age_ms: int = 0  # the highest on this connection
     reconnects: int = 0
     gaps: int = 0  # numbers that were not the next one
@@ -178,8 +179,10 @@ class StreamState:
         self.live: set[str] = set()  # those whose book is right
         self.warnings: list[str] = []  # to be told to people
         self.changed: set[str] = set()  # subscribed markets that must be read again: closing time, grid, fees
-        self.health = FeedHealth()
+        self.health = StreamHealth()
         self.broken = ""  # why this connection is to be given up
+        self.raw: str | bytes = b""  # the last frame, for whoever reads more of it than is told here
+        self.offset_ms = 0  # the exchange's clock less ours, as measured elsewhere
         self._subs = Subscriptions(use_yes_price)
         self._channels, self._silence_ms, self._patience_ms = channels, silence_ms, patience_ms
         self._open, self._opened_ms, self._connects, self._strikes = False, 0, 0, 0
@@ -201,7 +204,7 @@ class StreamState:
         "The socket is open: subscribe to everything"
         self._open, self._opened_ms, self._strikes = True, now_ms, 0
         self._connects += 1
-        self.health.reconnects, self.health.max_age_ms = self._connects - 1, 0
+        self.health.reconnects, self.health.age_ms, self.health.max_age_ms = self._connects - 1, -1, 0
         for channel in self._channels: self._subs.subscribe(channel, self.tickers, now_ms)
 
     def on_disconnect(self, reason: str, now_ms: int) -> list[Event]:
@@ -259,7 +262,7 @@ class StreamState:
     ) -> list[Event]:
         "What a frame means"
         if not self._open: return []
-        health = self.health
+        health, self.raw = self.health, raw
         health.last_message_ms = now_ms
         try:
             try:
@@ -272,7 +275,8 @@ class StreamState:
                 sub.last = frame
             is_delta = type(frame) is DeltaFrame  # nearly all are
             if sent_ms := frame.sending_ts_ms or (frame.msg.ts_ms if is_delta else 0):
-                health.age_ms = age = now_ms - sent_ms
+                health.sent_ms = sent_ms
+                health.age_ms = age = max(now_ms + self.offset_ms - sent_ms, 0)
                 if age > health.max_age_ms: health.max_age_ms = age
             if not is_delta: return self._told(frame, sub, now_ms)
             if sub is None or frame.msg.market_ticker not in self.live: return []
@@ -302,8 +306,9 @@ class StreamState:
                 return [] if msg.is_block_trade or msg.market_ticker not in self.tickers else [trade_event(msg, now_ms)]
             case FillFrame(): return [fill_event(msg, now_ms)]
             case OrderFrame():
-                if order := order_event(msg, now_ms): return [order]
-                self.warnings.append(f"order {msg.order_id}: the exchange does not know its status")
+                order = order_event(msg, now_ms)
+                if isinstance(order, OrderUnclear): self.warnings.append(f"order {msg.order_id} has the status {msg.status!r}")
+                return [order]
             case PositionFrame(): health.positions[msg.market_ticker] = parse_count(msg.position_fp)
             case GroupFrame(): return [GroupSeen(now_ms, msg.order_group_id, msg.event_type)]
             case LifecycleFrame(): return self._lifecycle(msg, now_ms)

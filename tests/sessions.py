@@ -78,9 +78,10 @@ class Process:
             if pipe: pipe.close()
 
 
-def get(url: str) -> Any:
-    "JSON at an address"
-    with urllib.request.urlopen(url, timeout=10) as answer: return json.load(answer)
+def get(url: str, where: dict[str, Any] | None = None) -> Any:
+    "JSON at an address; of an engine, with the token that it has left in its file"
+    headers = {"Authorization": f"Bearer {Path(where['token_file']).read_text()}"} if where else {}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer: return json.load(answer)
 
 
 def ledger(exchange: dict[str, Any]) -> Any:

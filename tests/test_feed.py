@@ -28,6 +28,7 @@ from kalshi_mm.messages import (
     MarketSettled,
     MarketStatus,
     OrderSeen,
+    OrderUnclear,
     Trade,
 )
 from kalshi_mm.orderbook import OrderBook
@@ -416,6 +417,7 @@ async def test_the_account_is_heard_whole():
         rests = ours | {"ticker": A, "fill_count_fp": "0.00", "remaining_count_fp": "10.00", "created_ts_ms": 5}
         await say("user_order", "user_orders", order_id="o1", status="resting", **rests)
         await say("user_order", "user_orders", order_id="o2", status="unknown", **rests)
+        await say("user_order", "user_orders", order_id="o3", status="brand_new", **rests)
         await say("fill", "fill", trade_id="t1", order_id="o1", market_ticker=A, is_taker=False, count_fp="2.50",
                   fee_cost="0.000000", ts_ms=6, **ours)
         await say("market_position", "market_positions", market_ticker=A, position_fp="2.50")
@@ -425,7 +427,9 @@ async def test_the_account_is_heard_whole():
         assert (order.order.status, order.order.remaining, order.order.expiration_ms) == (OrderStatus.RESTING, 1000, None)
         assert (fill.fill.side, fill.fill.count, fill.fill.client_order_id) == (Side.BID, 250, "kmm-a-1")
         assert (group.change, feed.health.positions) == ("triggered", {A: 250})
-        assert heard.warnings == ["order o2: the exchange does not know its status"]
+        assert [(u.order_id, u.said) for u in heard.of(OrderUnclear)] == [("o2", "unknown"), ("o3", "brand_new")]
+        assert heard.warnings == ["order o2 has the status 'unknown'", "order o3 has the status 'brand_new'"]
+        assert feed.health.connected and feed.health.reconnects == 0  # a new word is no reason to give the line up
 
 
 @on_a_socket

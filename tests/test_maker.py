@@ -1,32 +1,45 @@
 "Promises of the core and of the engine around it that a session broke once, or could break"
 import asyncio
 import os
+from decimal import Decimal
 from random import Random
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
+from pydantic import ValidationError
 
 from kalshi_mm.backtest import Backtest
 from kalshi_mm.client import Client
-from kalshi_mm.core import CENT, DOLLAR, ONE, Fill, Market, Position, Side, TickGrid
+from kalshi_mm.config import Settings
+from kalshi_mm.core import CENT, DOLLAR, ONE, Fill, Market, Order, OrderStatus, Position, Side, TickGrid
 from kalshi_mm.credentials import Credentials
 from kalshi_mm.execution import Refusal
-from kalshi_mm.maker import Config, MarketMaker
+from kalshi_mm.maker import MarketMaker
 from kalshi_mm.matching import Exchange
 from kalshi_mm.messages import (
     AccountRead,
     Amend,
     BookDelta,
+    BookRead,
     BookSnapshot,
     Cancel,
+    ClockRead,
     Command,
     Connection,
     Decide,
+    Event,
+    ExchangeStatus,
+    FeedHealth,
     FillSeen,
+    GroupSeen,
     MarketListed,
+    MarketUnclear,
+    OrderCanceled,
     OrderPlaced,
+    OrderUnclear,
     Place,
     Restored,
     Verb,
@@ -34,8 +47,10 @@ from kalshi_mm.messages import (
 )
 from kalshi_mm.priority import NewOrder
 from kalshi_mm.risk import Limits, new_york_day
+from kalshi_mm.status import status
 from kalshi_mm.strategy import Params, SpreadCapture
 from kalshi_mm.transport import Unreachable
+from kalshi_mm.tuning import PARAMETERS, Config, values
 
 T = 1_700_000_000_000
 CENTS = TickGrid.of([(0, ONE, CENT)])
@@ -142,6 +157,21 @@ def test_a_blocked_client_places_nothing_and_cancels_still():
     asyncio.run(drill())
 
 
+def test_a_halt_recalls_what_waits_for_its_turn():
+    async def drill() -> None:
+        client = Client("http://127.0.0.1:1/trade-api/v2", Credentials("k", ed25519.Ed25519PrivateKey.generate()))
+        place, why = Place("wide", "kmm-s-1", "X", Side.BID, 4300, 1000, T // 1000 + 60), ""
+        # ten tokens each of a hundred, of which cancels have twenty: the last ones wait for a tenth of a second
+        waiting = [asyncio.create_task(client.place(place, recalled=lambda: why)) for _ in range(10)]
+        await asyncio.sleep(0)
+        why = "halted, group"
+        said = [str(e) for e in await asyncio.gather(*waiting, return_exceptions=True)]
+        assert sum("halted, group" in text for text in said) >= 2
+        await client.close()
+
+    asyncio.run(drill())
+
+
 class Chaos:
     "Traffic that places, cancels and takes at random, in every market"
 
@@ -175,7 +205,7 @@ EXAMPLES = 500 if os.environ.get("KALSHI_MM_NIGHTLY") else 25
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 10**6), size=st.integers(1, 40), limit=st.integers(5, 60), order_ms=st.integers(1, 3000))
 def test_whatever_the_market_does_limits_hold_and_the_books_agree(seed: int, size: int, limit: int, order_ms: int):
-    limits = Limits(max_position=100 * limit, max_total=150 * limit, max_daily_loss=10**12)
+    limits = Limits(100 * limit, 150 * limit, 10**12, max_drawdown=10**12, max_burst=10**12)
     params = Params(size=100 * size, max_position=100 * limit, min_spread=2 * CENT)
     maker = MarketMaker(SpreadCapture(params), Config("s", limits))
     traffic = Chaos(seed, 120)
@@ -190,3 +220,127 @@ def test_whatever_the_market_does_limits_hold_and_the_books_agree(seed: int, siz
         assert slot.worst <= limits.max_position
     fills = {f.trade_id for f in ledger.fills}
     assert maker.orders.trade_ids == fills
+
+
+def test_each_parameter_that_may_change_is_a_setting_with_the_same_default_and_range():
+    now = values(Params(), Config("s"))
+    for p in PARAMETERS:
+        assert Decimal(now[p.name]) == getattr(Settings(), p.name), p.name
+        for edge in (p.lowest, p.highest): Settings(**{p.name: edge})
+        step = Decimal(1).scaleb(-p.places)
+        for beyond in (Decimal(p.lowest) - step, Decimal(p.highest) + step):
+            with pytest.raises(ValidationError): Settings(**{p.name: str(beyond)})
+
+
+def quoting() -> MarketMaker:
+    "A maker with both its quotes resting"
+    maker = listening()
+    for n, a in enumerate(a for a in maker.handle(Decide(T + 10)) if isinstance(a, Place)):
+        maker.handle(OrderPlaced(T + 20, a.client_order_id, f"o{n}", 0, a.count))
+    return maker
+
+
+def writes(maker: MarketMaker, now: int) -> list[str]:
+    return [type(a).__name__ for a in maker.handle(Decide(now)) if isinstance(a, Place | Amend | Cancel)]
+
+
+@pytest.mark.parametrize(("cause", "rule"), [
+    ([FeedHealth(T + 300, 26_000, 40)], "stale"),
+    ([FeedHealth(T + 300, 100, 20_000)], "stale"),
+    ([ClockRead(T + 300, -4000)], "clock_skew"),
+    ([Connection(T + 300, False, "reset by peer")], "disconnected"),
+    ([ExchangeStatus(T + 300, True, False)], "paused"),
+    ([GroupSeen(T + 200, "g1", "adopted"), GroupSeen(T + 300, "g1", "triggered")], "group"),
+    ([FillSeen(T + 300, Fill(f"t{n}", f"h{n}", "X", Side.BID, 4300, 5000, 0, False, T)) for n in range(3)], "fill_burst"),
+    ([BookSnapshot(T + 200, "X", ((4200, 2500),), ((4800, 2500),)),
+      MarketListed(T + 300, structs.replace(market(), fee_type="flat"))], "terms:X"),
+    ([MarketUnclear(T + 300, "X", "its price grid has a gap")], "terms:X"),
+])
+def test_each_halt_pulls_every_quote_and_fills_go_on_being_counted(cause: list[Event], rule: str):
+    maker = quoting()
+    for event in cause: maker.handle(event)
+    assert rule in maker.halts.active
+    assert writes(maker, T + 400) == ["Cancel", "Cancel"]
+    before = maker.slots["X"].position.net
+    maker.handle(FillSeen(T + 500, Fill("late", "o0", "X", Side.BID, 4300, 400, 0, False, T + 450, "kmm-s-1")))
+    assert maker.slots["X"].position.net == before + 400
+    shown = status(maker, T + 500)
+    assert shown.fills and all(h.todo and h.reason for h in shown.halts)
+
+
+def test_terms_of_one_market_that_are_not_understood_stop_that_market_alone():
+    maker = quoting()
+    maker.handle(MarketListed(T + 30, market("Y")))
+    maker.handle(BookSnapshot(T + 30, "Y", ((4200, 2500),), ((4800, 2500),)))
+    maker.handle(MarketUnclear(T + 40, "X", "no fee type named 'flat'"))
+    sent = [a for a in maker.handle(Decide(T + 400)) if isinstance(a, Place | Cancel)]
+    assert {(type(a).__name__, a.ticker) for a in sent} == {("Cancel", "X"), ("Place", "Y")}
+    maker.handle(MarketListed(T + 500, market()))
+    assert not maker.halts
+
+
+def test_another_group_of_the_account_is_none_of_our_business():
+    maker = quoting()
+    for event in (GroupSeen(T, "g1", "adopted"), GroupSeen(T + 300, "g2", "triggered")): maker.handle(event)
+    assert not maker.halts
+
+
+def test_a_kill_that_triggers_our_group_is_one_halt_and_not_two():
+    maker = quoting()
+    for event in (GroupSeen(T, "g1", "adopted"), Command(T + 300, "kill", "test"), GroupSeen(T + 310, "g1", "triggered"),
+                  Command(T + 900, "rearm", "test")): maker.handle(event)
+    assert not maker.halts
+
+
+def test_reduce_only_leaves_the_side_that_makes_the_position_smaller():
+    maker = quoting()
+    maker.handle(FillSeen(T + 100, Fill("t1", "o0", "X", Side.BID, 4300, 400, 0, False, T + 100, "kmm-s-1")))
+    maker.handle(Command(T + 200, "reduce_only", "test", "on"))
+    sent = [a for a in maker.handle(Decide(T + 400)) if isinstance(a, Place | Amend | Cancel)]
+    assert [(type(a).__name__, a.client_order_id) for a in sent] == [("Cancel", "kmm-s-1"), ("Amend", "kmm-s-2")]
+    assert isinstance(sent[1], Amend) and sent[1].count == 400  # the ask shrinks to what is held
+
+
+def test_a_lowered_limit_pulls_what_would_add_and_lets_the_rest_reduce():
+    maker = quoting()
+    maker.handle(FillSeen(T + 100, Fill("t1", "o0", "X", Side.BID, 4300, 1000, 0, False, T + 100, "kmm-s-1")))
+    maker.handle(Command(T + 200, "set", "test", '{"max_position_per_market": "5", "move_tolerance_ticks": "10"}'))
+    sent = {(type(a).__name__, a.side) for ms in (400, 700) for a in maker.handle(Decide(T + ms)) if isinstance(a, Place | Amend)}
+    assert "exposure:X" in maker.halts.active and ("Place", Side.BID) not in sent
+    assert [w.side for w in maker.orders.pending()] == [Side.ASK]
+
+
+def test_a_change_of_parameters_with_one_wrong_changes_none_of_them():
+    maker = quoting()
+    [refused] = maker.handle(Command(T, "set", "test", '{"skew_ticks": "2", "min_spread": "wide"}'))
+    assert "min_spread" in refused.reason and status(maker, T).parameters == values(Params(), Config("s"))
+    [done] = maker.handle(Command(T, "set", "test", '{"skew_ticks": "2"}'))
+    assert done.reason == "set by test: skew_ticks 4 -> 2"
+
+
+def test_a_paused_market_is_not_quoted_until_it_is_resumed():
+    maker = quoting()
+    maker.handle(Command(T + 300, "pause", "test", "X"))
+    assert writes(maker, T + 400) == ["Cancel", "Cancel"] and status(maker, T + 400).markets[0].paused
+    for n in (0, 1): maker.handle(OrderCanceled(T + 450, f"kmm-s-{n + 1}", f"o{n}", 1000))
+    maker.handle(Command(T + 500, "resume", "test", "X"))
+    assert writes(maker, T + 900) == ["Place", "Place"]
+
+
+def test_an_unknown_word_for_an_order_puts_it_in_doubt_and_asks():
+    maker = quoting()
+    maker.handle(OrderUnclear(T + 300, "o0", "kmm-s-1", "hibernating"))
+    asked = maker.handle(Decide(T + 600))
+    assert [type(a).__name__ for a in asked] == ["ReadAccount"] and maker.orders.exposure("X") == (1000, 1000)
+    rows = tuple(Order(f"o{n}", f"kmm-s-{n + 1}", "X", side, price, 0, 1000, OrderStatus.RESTING)
+                 for n, (side, price) in enumerate(((Side.BID, 4300), (Side.ASK, 4700))))
+    maker.handle(AccountRead(T + 5000, T + 4000, 1, rows, (), (), 10**10))
+    assert not maker.orders.doubtful
+
+
+def test_a_book_that_rest_contradicts_for_good_is_not_quoted_on():
+    maker = quoting()
+    for n in range(3):
+        asked = T + 60_000 + 4000 * n
+        maker.handle(BookRead(asked + 40, asked, "X", ((4200, 3000), (4300, 1000)), ((4700, 1000), (4800, 2500))))
+    assert not maker.slots["X"].book.live and "30 by REST" in maker.slots["X"].book.why_stale

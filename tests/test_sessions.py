@@ -58,7 +58,7 @@ def said(tmp_path: Path, *words: str, **env: str) -> tuple[int, str]:
 
 def trading(where: dict[str, Any], fills: int = 0) -> Callable[[], Any]:
     def look() -> Any:
-        now = get(f"{where['control']}/api/strategy/status")
+        now = get(f"{where['control']}/api/strategy/status", where)
         return now if now["maker"]["resting"] > 0 and now["maker"]["fills"] >= fills else None
     return look
 
@@ -106,13 +106,13 @@ def test_kill_leaves_nothing_resting_counts_on_and_stays_latched(exchange, start
     code, words = said(tmp_path, "kill", "--control-port", str(where["port"]))
     assert code == 0 and "nothing of ours rests" in words, words
     assert ledger(exchange)["resting"] == []
-    now = get(f"{where['control']}/api/risk/status")
+    now = get(f"{where['control']}/api/risk/status", where)
     assert now["state"] == "killed" and now["kill"]["verified_ms"] >= now["kill"]["sent_ms"]
 
     assert "rearm first" in said(tmp_path, "start", "--control-port", str(where["port"]))[1]
     process.end()
     process, where = engine_on(exchange, start, tmp_path)  # the latch outlives the process
-    until(lambda: get(f"{where['control']}/api/risk/status")["state"] == "killed", "killed from the start")
+    until(lambda: get(f"{where['control']}/api/risk/status", where)["state"] == "killed", "killed from the start")
     assert said(tmp_path, "rearm", "--control-port", str(where["port"]))[0] == 0
     assert said(tmp_path, "start", "--control-port", str(where["port"]))[0] == 0
     until(trading(where), "quotes again")

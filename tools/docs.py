@@ -38,6 +38,9 @@ DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 Figure = Callable[[bytes, str], str]  # stores a picture, given its extension, and returns its address on the page
 
 
+PANEL = "control_panel"  # a tool, not a page: two cells and nothing to read
+
+
 @dataclass(frozen=True)
 class Page:
     name: str  # of the notebook under nbs/, such as research/spreads.ipynb
@@ -138,7 +141,7 @@ def pandoc(text: str, to: str, *args: str) -> str:
 def site(dest: Path) -> list[str]:
     "Write every notebook's page under `dest`; returns the links that lead nowhere"
     shutil.rmtree(dest, ignore_errors=True)
-    paths = [p for p in CFG.nbs_path.glob("**/[!_.]*.ipynb") if ".ipynb_checkpoints" not in p.parts]
+    paths = [p for p in CFG.nbs_path.glob("**/[!_.]*.ipynb") if ".ipynb_checkpoints" not in p.parts and p.stem != PANEL]
     pages = sorted((read_page(p, figures(dest, p)) for p in paths), key=rank)
     known = {p.name: p.html for p in pages} | {p.html: p.html for p in pages}
     def write(page: Page) -> None:

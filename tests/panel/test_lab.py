@@ -1,0 +1,129 @@
+"The panel in a real JupyterLab, on the sandbox: what a newcomer does, and what must not go wrong while doing it"
+
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from kalshi_mm.status import Status
+from tests.panel.desk import NOTEBOOK, Desk, exchange
+from tests.sessions import until
+
+
+@pytest.fixture(scope="module")
+def desk(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    with exchange(tmp_path_factory.mktemp("exchange")) as where:
+        found = Desk(tmp_path_factory.mktemp("desk"), where)
+        try:
+            yield found
+        finally:
+            found.close()
+
+
+@pytest.fixture
+def page(desk: Desk, tab: Callable[[], Page]) -> Page:
+    page = tab()
+    desk.lab.open(page, NOTEBOOK.name)
+    page.locator(".kmm").wait_for()
+    return page
+
+
+def badge(page: Page, word: str | re.Pattern[str], within_s: float = 15) -> None:
+    expect(page.get_by_test_id("badge")).to_have_text(word, timeout=within_s * 1000)
+
+
+def test_open_start_quote_fill_tune_stop_and_kill(desk: Desk, page: Page):
+    badge(page, "NO ENGINE")
+    assert desk.engine is None  # running the cells has started nothing
+    page.get_by_test_id("launch-sandbox").click()
+    badge(page, "RUNNING", 40)
+    until(lambda: desk.resting, "quotes rest at the exchange")
+    expect(page.get_by_test_id("markets")).to_contain_text("×10", timeout=20_000)
+    expect(page.get_by_test_id("fills").locator("tbody tr").first).to_be_visible(timeout=60_000)
+    page.get_by_test_id("tab-parameters").click()
+    page.get_by_test_id("p-default_order_size").fill("7")
+    page.get_by_test_id("apply").click()
+    expect(page.get_by_test_id("applied")).to_have_text("applied")
+    page.get_by_test_id("tab-commands").click()
+    expect(page.get_by_test_id("pane-commands")).to_contain_text("set default_order_size 10 → 7")
+    if "reduce_only" in Status.__struct_fields__:
+        expect(page.get_by_test_id("markets")).to_contain_text("×7", timeout=20_000)
+    page.get_by_test_id("stop").click()
+    badge(page, "STOPPED")
+    until(lambda: desk.resting == 0, "nothing rests after a stop", 5)
+    page.get_by_test_id("start").click()
+    badge(page, "RUNNING")
+    until(lambda: desk.resting, "quotes rest again")
+    page.get_by_test_id("badge").click()
+    page.keyboard.press("Shift+K")
+    badge(page, "KILLED")
+    expect(page.get_by_test_id("killbar")).to_contain_text(
+        re.compile(r"Exchange confirmed.*(\d+ of \d+ gone|nothing of ours rests)")
+    )
+    assert desk.resting == 0
+    page.get_by_test_id("rearm").click()
+    page.keyboard.type("KILL RESET")
+    page.keyboard.press("Enter")
+    badge(page, "STOPPED")
+
+
+def test_d_d_after_a_click_leaves_the_panel_alive(desk: Desk, page: Page):
+    badge(page, re.compile("STOPPED|RUNNING"))
+    page.locator(".mk tbody tr").nth(1).click()
+    page.get_by_test_id("stop").click(force=True)
+    page.keyboard.type("dd")
+    page.wait_for_timeout(300)
+    assert page.locator(".kmm").count() == 1
+
+
+def test_a_reload_a_second_tab_and_a_new_kernel_find_the_same_engine(desk: Desk, page: Page, tab: Callable[[], Page]):
+    badge(page, re.compile("STOPPED|RUNNING"))
+    session = desk.engine and desk.engine.session
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    page.reload()
+    page.locator(".kmm").wait_for()
+    badge(page, re.compile("STOPPED|RUNNING"))
+    other = tab()
+    desk.lab.open(other, NOTEBOOK.name, run=False)
+    other.locator(".kmm").wait_for()
+    badge(other, re.compile("STOPPED|RUNNING"))
+    other.context.close()
+    kernel = desk.lab.api("/api/sessions")[0]["kernel"]["id"]
+    desk.lab.api(f"/api/kernels/{kernel}/restart", "POST")
+    desk.lab.open(page, NOTEBOOK.name)
+    badge(page, re.compile("STOPPED|RUNNING"))
+    assert desk.engine and desk.engine.session == session and desk.engine.listens
+
+
+def test_kill_works_while_the_kernel_is_frozen(desk: Desk, page: Page):
+    badge(page, re.compile("STOPPED|RUNNING"))
+    engine = desk.quoting()
+    badge(page, "RUNNING")
+    expect(page.locator(".kmm[data-way=straight]")).to_be_visible()
+    kernel = desk.kernel()
+    os.kill(kernel, signal.SIGSTOP)
+    try:
+        badge(page, "STALE — engine was RUNNING", 6)
+        expect(page.get_by_test_id("note")).to_contain_text("The engine answers, the kernel does not", timeout=5_000)
+        page.get_by_test_id("kill").click()
+        expect(page.get_by_test_id("killbar")).to_contain_text(
+            re.compile("Exchange confirmed.*gone|nothing of ours"), timeout=5_000
+        )
+        assert desk.resting == 0
+    finally:
+        os.kill(kernel, signal.SIGCONT)
+    badge(page, "KILLED")
+    engine.client("cli").post("/api/risk/rearm")
+
+
+def test_a_frozen_engine_is_killed_at_the_exchange_and_the_page_says_so(desk: Desk, page: Page):
+    badge(page, re.compile("STOPPED|RUNNING"))
+    engine = desk.quoting()
+    os.kill(engine.pid, signal.SIGSTOP)
+    page.get_by_test_id("kill").click()
+    expect(page.get_by_test_id("killbar")).to_contain_text("Cancelled straight at the exchange", timeout=30_000)
+    assert desk.resting == 0
+    badge(page, re.compile("NO ENGINE|DISCONNECTED"), 20)

@@ -1,0 +1,168 @@
+"The kill chain in real processes: each layer alone, other people's orders spared, and nothing left or sent afterwards"
+import http.server
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kalshi_mm.client import Client
+from kalshi_mm.core import CONTRACT, Side
+from kalshi_mm.credentials import Credentials
+from kalshi_mm.journal import Journal
+from kalshi_mm.messages import Place
+
+from .sessions import Process, get, ledger, until
+from .test_sessions import engine_on, said, trading
+from .test_sessions import exchange as exchange  # the fixture
+from .test_sessions import start as start  # the fixture
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def account(exchange: dict[str, Any], tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    "Calls a method of a client with the account's key, as a person beside the engine would"
+    import asyncio
+
+    def call(method: str, *args: Any) -> Any:
+        async def work() -> Any:
+            client = Client(exchange["rest"], Credentials.load(exchange["key_id"], tmp_path / exchange["key_file"]))
+            try: return await getattr(client, method)(*args)
+            finally: await client.close()
+        return asyncio.run(work())
+
+    yield call
+
+
+def by_hand(account: Callable[..., Any], exchange: dict[str, Any]) -> None:
+    "A person places an order: one contract at a cent, in a market whose bids are far above it"
+    bids = {t: (account("orderbook", t)[0] or [(0, 0)])[0][0] for t in exchange["markets"]}
+    ticker = max(bids, key=lambda t: bids[t])
+    account("place", Place("", "by-hand", ticker, Side.BID, 100, CONTRACT, int(time.time()) + 600))
+
+
+def resting(exchange: dict[str, Any]) -> list[str]:
+    "The client order ids that rest, as the exchange's own ledger has it"
+    return [o["client_order_id"] for o in ledger(exchange)["resting"]]
+
+
+def folder(where: dict[str, Any]) -> Path: return Path(where["journal"]).parent
+
+
+def test_every_order_joins_the_group_and_the_exchange_stops_it_alone(exchange, start: Start, tmp_path: Path, account):
+    _, where = engine_on(exchange, start, tmp_path)
+    until(trading(where), "quotes")
+    group = next(iter(json.loads((tmp_path / folder(where) / "groups.json").read_text()).values()))
+    until(lambda: {o.group_id for o in account("resting_orders")} == {group}, "orders in the group")
+    account("trigger_group", group)  # what the exchange does when its limit is passed
+    until(lambda: not resting(exchange), "nothing rests")
+    until(lambda: halted(where, "group"), "the halt")
+    assert resting(exchange) == []
+    assert said(tmp_path, "reset", "group", "--control-port", str(where["port"]))[0] == 0
+    until(lambda: {o.group_id for o in account("resting_orders")} == {group}, "orders in the group again")
+
+
+def halted(where: dict[str, Any], rule: str) -> bool:
+    return rule in [h["rule"] for h in get(f"{where['control']}/api/risk/status", where)["halts"]]
+
+
+@pytest.mark.parametrize("everything", [False, True], ids=["ours", "all"])
+@pytest.mark.parametrize("how", ["engine", "frozen", "dead"])
+def test_a_kill_spares_others_orders_unless_all_are_asked_for(how, everything, exchange, start: Start, tmp_path: Path, account):
+    process, where = engine_on(exchange, start, tmp_path)
+    until(trading(where), "quotes")
+    by_hand(account, exchange)
+    if how != "engine": os.kill(process.popen.pid, signal.SIGSTOP if how == "frozen" else signal.SIGKILL)
+    began = time.monotonic()
+    code, words = said(tmp_path, "kill", *(["--all"] if everything else []))
+    assert code == 0 and ("straight at the exchange" in words) == (how != "engine"), words
+    assert time.monotonic() - began < 30
+    assert resting(exchange) == ([] if everything else ["by-hand"])
+    if how == "frozen": assert process.wait(10)[0] == -signal.SIGKILL and "did not answer and was ended" in words
+
+
+def test_an_engine_that_wakes_up_after_a_kill_sends_nothing(exchange, start: Start, tmp_path: Path):
+    process, where = engine_on(exchange, start, tmp_path)
+    until(trading(where), "quotes")
+    os.kill(process.popen.pid, signal.SIGSTOP)
+    (tmp_path / folder(where) / "killed").write_text("by another process\n")  # what a kill from elsewhere leaves
+    known = len(ledger(exchange)["fills"])
+    os.kill(process.popen.pid, signal.SIGCONT)
+    until(lambda: get(f"{where['control']}/api/risk/status", where)["state"] == "killed", "it finds the latch")
+    until(lambda: not resting(exchange), "nothing rests")
+    before = newest(tmp_path / where["journal"])
+    time.sleep(1.5)
+    assert resting(exchange) == [] and newest(tmp_path / where["journal"]) == before, known
+
+
+def newest(journal: Path) -> int:
+    "How many orders the session has placed"
+    j = Journal(journal, writes=False)
+    try: return sum(type(a).__name__ == "Place" for s in j.sessions()[-1:] for _, actions in j.read(s[0]) for a in actions)
+    finally: j.close()
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda s: s.name)
+def test_every_signal_to_end_is_a_clean_stop(sig, exchange, start: Start, tmp_path: Path):
+    process, where = engine_on(exchange, start, tmp_path)
+    until(trading(where), "quotes")
+    code, errors = process.end(sig)
+    assert (code, errors) == (0, "") and resting(exchange) == []
+    summary = json.loads(process.lines[-1])["summary"]
+    assert summary["why"] == f"by {sig.name}" and summary["resting"] == []
+
+
+@pytest.fixture
+def unsure() -> Iterator[int]:
+    "The control port of an engine that takes a kill and never comes to verify it"
+    class Unsure(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None: self.answer({})
+        def do_GET(self) -> None: self.answer({"state": "killed", "kill": {"verified_ms": 0, "sent_ms": 1, "resting": 3}})
+
+        def answer(self, said: dict[str, Any]) -> None:
+            body = json.dumps(said).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *words: Any) -> None: pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Unsure)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_kill_that_the_engine_cannot_verify_goes_on_at_the_exchange(exchange, start: Start, tmp_path: Path, account, unsure):
+    process, where = engine_on(exchange, start, tmp_path)
+    until(trading(where), "quotes")
+    by_hand(account, exchange)
+    code, words = said(tmp_path, "kill", "--control-port", str(unsure))
+    assert code == 0, words
+    assert "could not verify it within ten seconds, 3 orders of ours listed; killing straight at the exchange" in words
+    assert "nothing of ours rests. Its engine runs on, killed." in words
+    assert resting(exchange) == ["by-hand"] and process.popen.poll() is None
+    until(lambda: get(f"{where['control']}/api/risk/status", where)["state"] == "killed", "the engine finds the latch")
+    assert process.end()[0] == 0
+
+
+def test_quotes_wait_out_the_minute_after_a_cancel_all(exchange, start: Start, tmp_path: Path):
+    process, where = engine_on(exchange, start, tmp_path)
+    until(trading(where), "quotes")
+    assert said(tmp_path, "kill", "--all", "--control-port", str(where["port"]))[0] == 0
+    assert said(tmp_path, "rearm", "--control-port", str(where["port"]))[0] == 0
+    until(lambda: get(f"{where['control']}/api/risk/status", where)["state"] != "killed", "re-armed")
+    said(tmp_path, "start", "--control-port", str(where["port"]))
+    status = f"{where['control']}/api/strategy/status"
+    notes = until(lambda: [n for n in get(status, where)["notes"] if "quotes wait" in n], "the note")
+    assert "orders placed in the minute after a cancel-all" in notes[-1]
+    assert resting(exchange) == []
