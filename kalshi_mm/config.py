@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from .core import CENT, CONTRACT, DOLLAR, Count, Money, Price
+from .core import CENT, CONTRACT, DOLLAR, Count, KalshiMMError, Money, Price
 
 # %% ../nbs/01_config.ipynb #e339ae7b
 class Env(StrEnum):
@@ -137,7 +137,7 @@ class Settings(BaseSettings):
         return (rest.rstrip("/"), ws) if rest and ws else None
 
 # %% ../nbs/01_config.ipynb #b697f730
-class SettingsError(Exception):
+class SettingsError(KalshiMMError):
     "A setting is wrong; the text says which, why, and what would do"
 
 

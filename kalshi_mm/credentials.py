@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from .core import KalshiMMError
+
 # %% ../nbs/06a_credentials.ipynb #bfb9226c
 _PSS = PSS(mgf=MGF1(hashes.SHA256()), salt_length=PSS.DIGEST_LENGTH)
 
@@ -37,7 +39,7 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class CredentialsError(Exception):
+class CredentialsError(KalshiMMError):
     "The key can't be used; the text says why and what would do"
 
 # %% ../nbs/06a_credentials.ipynb #72d3d130

@@ -13,14 +13,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .core import CENT
+from .core import CENT, KalshiMMError
 from .recorded import Row
 
 # %% ../nbs/14_data.ipynb #ea07aa59
 COLUMNS = ("ts", "ticker", "event_date", "yes_bid", "yes_ask")
 
 
-class DataError(Exception):
+class DataError(KalshiMMError):
     "A recording that can't be used, and why"
 
 

@@ -20,7 +20,7 @@ from .alerts import Alerts
 from .breaker import Breaker
 from .client import Client
 from .config import Settings
-from .core import ONE, Market, Order, is_ours
+from .core import ONE, KalshiMMError, Market, Order, is_ours
 from .credentials import wall_ms
 from .feed import Feed, TwinFeed
 from .gateway import Gateway
@@ -54,7 +54,7 @@ from .transport import ApiError
 from .tuning import Config
 
 # %% ../nbs/10_engine.ipynb #0e074230
-class EngineError(Exception):
+class EngineError(KalshiMMError):
     "The engine can't start; the text says why and what to do"
 
 

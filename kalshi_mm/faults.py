@@ -17,13 +17,14 @@ from typing import Annotated, Protocol, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
+from .core import KalshiMMError
 from .matching import Exchange
 
 # %% ../nbs/12c_faults.ipynb #0d5a93d4
 _Natural = Annotated[int, Meta(ge=0)]
 
 
-class PlanError(Exception):
+class PlanError(KalshiMMError):
     "A plan that makes no sense; the text says why"
 
 

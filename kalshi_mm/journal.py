@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from .core import Fill, Position, Price
+from .core import Fill, KalshiMMError, Position, Price
 from .halts import Halt
 from .messages import AccountRead, Action, Event, FillSeen, MarketSettled, Restored
 from .record import Record, lines
@@ -36,7 +36,7 @@ _OURS_NOT = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FU
              sqlite3.SQLITE_PERM}  # fmt: skip
 
 
-class JournalError(Exception):
+class JournalError(KalshiMMError):
     "The journal can't be opened or written; the text says which file and why"
 
 

@@ -30,7 +30,7 @@ def kill(settings: Settings) -> dict[str, Any]:
             return {"via": "engine", "code": 0, "said": "the engine has it", "kill": progress}
     except (NoEngine, Refused) as e: why = f"{e}. "
     else: why = ""
-    code, said = kill_command(settings, running, "lab")
+    code, said = kill_command(settings, running, "lab", straight=running is not None)
     return {"via": "exchange", "code": code, "said": why + said, "kill": None}
 
 

@@ -19,11 +19,12 @@ from pathlib import Path
 import msgspec
 
 from .config import Env, Settings
+from .core import KalshiMMError
 from .remote import NoEngine
 from .runtime import Running
 
 # %% ../nbs/17f_launch.ipynb #fe9c6dae
-class LaunchError(Exception):
+class LaunchError(KalshiMMError):
     "The engine did not start; the text has its own words"
 
 
@@ -99,12 +100,14 @@ def kill_command(
     settings: Settings,
     running: Running | None = None,  # whose engine; None: the one that `Running.find` finds
     who: str = "notebook",  # goes into the record
+    straight: bool = False,  # don't ask the engine: the caller has, and it doesn't answer
     patience_s: float = 45,
 ) -> tuple[int, str]:  # exit status, 0 if nothing of ours rests for certain, and what was said
     "`kalshi-mm kill`: through the engine, or straight at the exchange"
-    port = ["--control-port", str(running.port)] if running else []
+    words = ["--control-port", str(running.port)] if running else []
+    words += ["--straight"] if straight else []
     try:
-        done = subprocess.run([*_COMMAND, "kill", "--who", who, *port], env=environment_of(settings), timeout=patience_s,
+        done = subprocess.run([*_COMMAND, "kill", "--who", who, *words], env=environment_of(settings), timeout=patience_s,
                               capture_output=True, text=True, stdin=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
     except subprocess.TimeoutExpired: return 1, f"NOT VERIFIED: the kill command did not end within {patience_s:g} s"
     return done.returncode, (done.stdout + done.stderr).strip()

@@ -15,6 +15,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from .core import KalshiMMError
+
 # %% ../nbs/08c_lock.ipynb #d8d44029
 class Owner(Struct, frozen=True):
     "Who holds an account"
@@ -40,7 +42,7 @@ class Owner(Struct, frozen=True):
         return f"session {self.session} on {self.env}, process {self.pid} on {self.host}, since {since:%Y-%m-%d %H:%M:%S} UTC"
 
 # %% ../nbs/08c_lock.ipynb #14c117c0
-class Held(Exception):
+class Held(KalshiMMError):
     "Somebody else holds the account; the text says who"
 
 

@@ -16,15 +16,16 @@ from websockets.exceptions import InvalidHandshake, WebSocketException
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from .core import KalshiMMError
 from .guard import PROTOCOL
 from .status import EngineStatus
 
 # %% ../nbs/16d_remote.ipynb #b2020c9e
-class NoEngine(Exception):
+class NoEngine(KalshiMMError):
     "Nobody answers at the control port; the text says how"
 
 
-class Refused(Exception):
+class Refused(KalshiMMError):
     "The engine answered that it won't; the text says why"
 
     def __init__(

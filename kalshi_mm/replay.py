@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .config import Settings
-from .core import Side, cents, contracts, dollars
+from .core import KalshiMMError, Side, cents, contracts, dollars
 from .engine import make_maker
 from .journal import Began, Journal, JournalError
 from .maker import MarketMaker
@@ -189,7 +189,7 @@ def verdict(done: Replayed) -> str:
             f"{type(d.event).__name__} at {clock(d.event.ts_ms)}: recorded {d.recorded}, now {d.replayed}")  # fmt: skip
 
 # %% ../nbs/17d_replay.ipynb #8d9e0eb1
-class ReplayError(Exception):
+class ReplayError(KalshiMMError):
     "There is nothing to replay; the text says why"
 
 

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from . import core, execution, fees, ledger, matching, priority, tape
-from .core import Money
+from .core import KalshiMMError, Money
 from .execution import Happening, Refusal
 from .matching import Exchange
 from .tape import Tape
@@ -96,7 +96,7 @@ def made_by() -> str:
     return sha256("".join(map(inspect.getsource, rooms)).encode()).hexdigest()
 
 
-class StateError(Exception):
+class StateError(KalshiMMError):
     "The state can't be used: another process has it, or it isn't one"
 
 

@@ -21,10 +21,11 @@ from kalshi_python.exceptions import ApiException
 from msgspec import Struct
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationValueError, NewConnectionError
 
+from .core import KalshiMMError
 from .credentials import Credentials, wall_ms
 
 # %% ../nbs/06e_transport.ipynb #c5aef1d5
-class ApiError(Exception):
+class ApiError(KalshiMMError):
     "A call that did not do what it was for"
 
     def __init__(
@@ -62,6 +63,8 @@ class AuthFailed(ApiError):
 
 class NotFound(ApiError):
     "The exchange knows nothing by that id"
+
+    def __str__(self) -> str: return f"the exchange knows nothing by that name: {super().__str__()}"
 
 
 class ExchangeClosed(ApiError):

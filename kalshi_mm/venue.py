@@ -14,9 +14,10 @@ import msgspec
 from msgspec import Struct
 
 from .config import Settings
+from .core import KalshiMMError
 
 # %% ../nbs/17b_venue.ipynb #c1587292
-class VenueError(Exception):
+class VenueError(KalshiMMError):
     "There is nowhere to trade; the text says why and what to do"
 
 

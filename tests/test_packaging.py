@@ -2,6 +2,7 @@
 import re
 import shlex
 import subprocess
+import sys
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -93,3 +94,11 @@ def test_no_file_holds(what: str, tracked: list[Path]):
 
 def test_no_large_file_is_in_the_repository(tracked: list[Path]):
     assert [(p.name, p.stat().st_size) for p in tracked if p.stat().st_size > 1_500_000] == []
+
+
+@pytest.mark.parametrize("word", ["kill", "stop", "status"])
+def test_what_is_typed_in_a_hurry_loads_no_more_than_it_needs(word: str):
+    code = f"import sys; from kalshi_mm.cli import command; command({word!r}); print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert "typer" in loaded and loaded & {"kalshi_python", "pandas", "pyarrow", "fastapi", "aiohttp"} == set()

@@ -212,7 +212,8 @@ def gained(strategy: Strategy, regime: str, seed: int) -> float:
     day = SimulatedDay(Calibration.of(PARSED, regime), DAY, seed, start_ms=OPEN + 25 * HOUR_MS)
     n = count(1)
     exchange = Exchange(day.markets, ids=lambda: f"id-{next(n)}")
-    limits = Limits(100_000 * CONTRACT, 100_000 * CONTRACT, 100_000 * DOLLAR)  # they don't bind
+    many, much = 100_000 * CONTRACT, 100_000 * DOLLAR  # they don't bind
+    limits = Limits(max_position=many, max_total=many, max_daily_loss=much, max_drawdown=much, max_burst=many)
     maker = MarketMaker(strategy, Config("test", limits=limits))
     run = Backtest(maker, exchange, day, cash=100_000 * DOLLAR).run(OPEN + 26 * HOUR_MS)
     markets = {m.ticker: m for m in day.markets}

@@ -5,6 +5,7 @@ Memory, files, descriptors, threads and tasks are looked at as the week passes, 
 import asyncio
 import re
 from collections import Counter
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -20,6 +21,7 @@ USUAL = 1
 ROOM = {"rss_mb": 25, "fds": 5, "threads": 4, "tasks": 5}  # what may be added without being called a leak
 EXPLAINED = re.compile(  # by an exchange that restarts: lines and requests end, and the halts that follow pass by themselves
     r"Connection ?[Rr]efused|Connection ?[Rr]eset|RemoteDisconnected|Connection aborted|Failed to establish|no close frame")
+AFTERWARDS, SOON_S = re.compile(r"missed_fill"), 15  # what a stream that was down has not told; found so soon after
 WEEK_H = 7 * 24.0
 SPEED = 1000.0  # a week in ten minutes
 
@@ -51,8 +53,8 @@ async def week(hours: float, speed: float, folder: Path, rng: Random, story: Sto
         left = await in_force(stage, engine, story)
         await stage.finish(engine, replay=False)
         story.blame(leaks(looks))
-        warnings = told(stage)
-        story.blame([f"not explained: {text}" for text in warnings if not EXPLAINED.search(text)])
+        warnings, unexplained = told(stage)
+        story.blame([f"not explained: {text}" for text in unexplained])
         for text, times in warnings.most_common(): story.tell(f"{times} times: {text}")
         paid = len(stage.sandbox.exchange.ledger(ACCOUNT).settlements)
         return stage.judge.figures | {
@@ -90,11 +92,16 @@ async def in_force(stage: Stage, engine: Command, story: Story) -> list[str]:
     return left
 
 
-def told(stage: Stage) -> Counter[str]:
-    "Warnings and errors by their words, numbers and names taken out"
+def told(stage: Stage) -> tuple[Counter[str], list[str]]:
+    "Warnings and errors by their words, numbers and names taken out; and those that the restarts don't explain"
     counts: Counter[str] = Counter()
+    unexplained = []
     for log in stage.folder.glob("state/*/engine.log"):
+        down = datetime.min
         for line in log.read_text(errors="replace").splitlines():
-            if found := re.match(r"[\d-]+ [\d:,]+ (WARNING|ERROR) (.*)", line):
-                counts[re.sub(r"KX\S+|\b[0-9a-f]{8}-[0-9a-f-]+|\d[\d.:,]*", "…", found[2])[:160]] += 1
-    return counts
+            if (found := re.match(r"([\d-]+ [\d:]+),\d+ (WARNING|ERROR) (.*)", line)) is None: continue
+            at, text = datetime.fromisoformat(found[1]), found[3]
+            if EXPLAINED.search(text): down = at
+            elif not AFTERWARDS.search(text) or (at - down).total_seconds() > SOON_S: unexplained.append(f"{at:%H:%M:%S} {text}")
+            counts[re.sub(r"KX\S+|\b[0-9a-f]{8}-[0-9a-f-]+|\d[\d.:,]*", "…", text)[:160]] += 1
+    return counts, unexplained
