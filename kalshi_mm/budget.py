@@ -48,6 +48,7 @@ class Budget:
         self.reserve = reserve
         self._rates = dict(rates)
         self._levels = {kind: (rate.capacity * 1000, 0) for kind, rate in rates.items()}  # (thousandths of a token, at ms)
+        self._under_way = dict.fromkeys(rates, 0)  # thousandths of a token, of calls that have no answer yet
 
     def _level(self, kind: Kind, now_ms: int) -> int:
         level, at_ms = self._levels[kind]
@@ -66,12 +67,17 @@ class Budget:
         rate = self._rates[kind]
         if need > rate.capacity:
             raise ValueError(f"a {kind} call of {need} tokens, reserve included, never fits a bucket of {rate.capacity}")
-        return max(0, -(-(need * 1000 - self._level(kind, now_ms)) // rate.refill))
+        return max(0, -(-(need * 1000 + self._under_way[kind] - self._level(kind, now_ms)) // rate.refill))
 
-    def spend(self, kind: Kind, cost: int, now_ms: int, urgent: bool = False) -> None:
-        "Take the tokens of a call that goes now; ValueError if it has to wait"
+    def send(self, kind: Kind, cost: int, now_ms: int, urgent: bool = False) -> None:
+        "A call goes now; ValueError if it has to wait"
         if wait := self.wait_ms(kind, cost, now_ms, urgent):
             raise ValueError(f"a {kind} call of {cost} tokens has to wait {wait} ms")
+        self._under_way[kind] += cost * 1000
+
+    def landed(self, kind: Kind, cost: int, now_ms: int) -> None:
+        "A call that was sent is over: answered, or given up"
+        self._under_way[kind] -= cost * 1000
         self._levels[kind] = (self._level(kind, now_ms) - cost * 1000, now_ms)
 
     def drain(self, kind: Kind, now_ms: int) -> None:
@@ -124,6 +130,9 @@ def monotonic_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
+_TICKS_MS: Final = 2  # clocks are read in whole milliseconds: ours, and the exchange's
+
+
 class Gate:
     "Lets calls go as the budget and the workers allow"
 
@@ -156,7 +165,9 @@ class Gate:
             await turn
             yield
         finally:
-            self._busy -= turn.done() and not turn.cancelled()
+            if turn.done() and not turn.cancelled():
+                self._busy -= 1
+                self.budget.landed(kind, cost, self.now_ms() + _TICKS_MS)
             self._admit()
 
     @property
@@ -173,7 +184,7 @@ class Gate:
                     if wait := self.budget.wait_ms(kind, cost, self.now_ms(), not ordinary):
                         self._look_again(kind, wait)
                         break
-                    self.budget.spend(kind, cost, self.now_ms(), not ordinary)
+                    self.budget.send(kind, cost, self.now_ms(), not ordinary)
                     self._busy += 1
                     turn.set_result(None)
                 heappop(queue)

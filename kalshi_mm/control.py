@@ -222,8 +222,15 @@ def add_commanding(app: FastAPI, desk: Desk) -> None:
     async def pause(request: Request, ticker: str, verb: Literal["pause", "resume"]) -> Response:
         return _json(desk.tell(request, verb, desk.known(ticker)))
 
-    @app.post("/api/orders/reconcile", responses=told(dict))
+    @app.post("/api/account/reconcile", responses=told(dict))
     async def reconcile(request: Request) -> Response: return _json(desk.tell(request, "reconcile"))
+
+    @app.post("/api/account/accept", responses=told(dict))
+    async def accept(request: Request) -> Response:
+        "The exchange's count holds where nothing explains a difference"
+        drift = engine.maker.halts.active.get("drift")
+        if drift is None: raise desk.refuse(request, "accept", "", No(409, "nothing to accept: no difference is unexplained"))
+        return _json(desk.tell(request, "accept") | {"accepted": drift.reason})
 
     @app.put("/api/parameters", responses=told(dict))
     @app.post("/api/parameters", responses=told(dict))

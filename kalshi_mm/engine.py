@@ -38,6 +38,7 @@ from kalshi_mm.messages import (
     Event,
     ExchangeStatus,
     FeedHealth,
+    FillSeen,
     GroupSeen,
     MarketListed,
     MarketSettled,
@@ -147,6 +148,8 @@ class Engine:
             except OSError as e: return self.note(f"not re-armed, the kill latch can't be removed: {e}", "error")
             self.client.blocked = self.error
         if verb == "rearm" or (verb == "reset" and detail == "group"): self.breaker.released()
+        if verb == "accept":
+            for fill in self.maker.account.corrections(self.maker.slots, now): self.tell(FillSeen(now, fill))
         self.tell(Command(now, verb, who, detail))
 
     def kill(self, who: str, detail: str = "", everything: bool = False) -> KillReport:

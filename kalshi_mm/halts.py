@@ -33,7 +33,8 @@ RULES: dict[str, Rule] = {
     "disconnected": Rule("when the stream is up and the account read", "look at the line; it reconnects by itself"),
     "paused": Rule("when the exchange trades again", "wait; `kalshi-mm check` tells its schedule"),
     "account": Rule("when the account can be read", "look at the line and at the key's scopes"),
-    "drift": Rule("at the next reconcile that explains everything", "compare with the exchange's own pages, then reconcile"),
+    "drift": Rule("at the next reconcile that explains everything",
+                  "compare with the exchange's own pages; reconcile, or accept its count"),
     "unmarked": Rule("when there is a price to value the position", "look at that market's book"),
     "terms": Rule("when the market's terms are understood again", "look at its fee and its price grid; only this market stops"),
 }

@@ -211,6 +211,7 @@ class MarketMaker:
                 if "group" in self.halts.active: self.watch.release("group", e.who)
             case "reset" if e.detail != "kill": self.watch.release(e.detail, e.who)
             case "reconcile": self.account.soon()
+            case "accept" if "drift" in self.halts.active: self._notify("warning", f"{e.who}: {self.account.accept(self.orders)}")
             case "reduce_only" if e.detail in ("on", "off"):
                 self.reduce_only = e.detail == "on"
                 self._notify("info", f"reduce only is {e.detail}, by {e.who}")
@@ -270,7 +271,8 @@ class MarketMaker:
         self._notify("warning", f"the exchange says {e.said!r} of order {e.client_order_id or e.order_id}: the account is read")
 
     def _fill_seen(self, e: FillSeen) -> None:
-        if self._fill(e.fill, e.ts_ms): self.watch.filled(e.fill.count, self.config.limits, e.ts_ms)
+        new = self._fill(e.fill, e.ts_ms)
+        if new and e.fill.order_id: self.watch.filled(e.fill.count, self.config.limits, e.ts_ms)  # without an order: a correction
 
     def _fill(self, fill: Fill, now: int) -> bool:
         if not self.orders.fill(fill, now): return False

@@ -244,7 +244,7 @@ class Restored(_Event, frozen=True):
 class Command(_Event, frozen=True):
     "A person or a program wants something"
 
-    verb: str  # start, stop, kill, kill_all, halt, rearm, reset, reduce_only, pause, resume, reconcile, set
+    verb: str  # start, stop, kill, kill_all, halt, rearm, reset, reduce_only, pause, resume, reconcile, accept, set
     who: str  # cli, api, notebook, signal
     detail: str = ""  # why; of reset the rule, of reduce_only on or off, of pause and resume a ticker, of set JSON
 

@@ -44,7 +44,7 @@ def carry_out(engine: ControlClient, m: Mapping[str, Any]) -> dict[str, Any]:
         case "reduce": engine.post("/api/strategy/reduce-only", {"on": bool(m["on"])})
         case "pause" | "resume" as verb: engine.post(f"/api/markets/{m['market']}/{verb}")
         case "reset": engine.post("/api/risk/reset", rule=m["rule"])
-        case "reconcile": engine.post("/api/account/reconcile")
+        case "reconcile" | "accept" as verb: engine.post(f"/api/account/{verb}")
         case "rearm": engine.post("/api/risk/rearm")
         case "set": engine.put("/api/parameters", dict(m["values"]))
         case "kill": return {"ok": True, "said": "", "kill": engine.post("/api/risk/kill-switch")}

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from .core import Fill, Money, Order, cents, contracts, is_ours
+from .core import Count, Fill, Money, Order, Side, cents, contracts, is_ours
 from .messages import AccountRead, AccountUnread, ReadAccount
 from .orders import Orders, State, Working
 from .slot import Slot
@@ -98,6 +98,7 @@ class Reconciler:
         self.unexplained: tuple[str, ...] = ()  # at the last read
         self._read_ms = self._due_ms = self._after_ms = self._unread_ms = self._fruitless = self._asked_ms = 0
         self._times: dict[str, tuple[int, int]] = {}  # reads in a row that found a suspicion, and when the last was asked for
+        self._theirs: dict[str, Count] = {}  # positions by the last read, where ours were others
         self._strangers: set[str] = set()  # orders of others that were told of
 
     def doubt(self, after_ms: int = 0) -> None:
@@ -147,7 +148,7 @@ class Reconciler:
                 times, asked_ms = times + 1, e.asked_ms
                 if times == _CERTAIN: found.append((Kind.UNEXPLAINED, ticker, text))
             self._times[key] = times, asked_ms
-        certain = [key for key, (times, _) in self._times.items() if times >= _CERTAIN]
+        certain = [key for key in self._times if self._certain(key)]
         if len(certain) < len(suspicions): self.soon(e.ts_ms + config.patience_ms)
         at_once = [text for kind, _, text in found if kind is Kind.UNEXPLAINED]
         self.unexplained = tuple(dict.fromkeys(at_once + [suspicions[key][1] for key in certain]))
@@ -170,13 +171,31 @@ class Reconciler:
     ) -> dict[str, tuple[str, str, bool]]:
         "{key: (ticker, text, whether it counts)}: our positions against theirs; after a fill it may be lag, and doesn't count"
         theirs, off = dict(e.positions), {}
+        self._theirs = {}
         for ticker, slot in slots.items():
             settled = slot.filled_ms + patience_ms <= e.asked_ms
             if slot.market.status == "finalized" or (settled and slot.position.net == theirs.get(ticker, 0)): continue
             if not settled and ticker not in self._times: continue
             ours, other = contracts(slot.position.net), contracts(theirs.get(ticker, 0))
             off[ticker] = ticker, f"{ticker}: we count {ours} contracts, the exchange {other}", settled
+            self._theirs[ticker] = theirs.get(ticker, 0)
         return off
+
+    # when a person has understood it
+    def corrections(self, slots: Mapping[str, Slot], now_ms: int) -> list[Fill]:
+        "What makes unexplained positions ours: a fill each, without an order, fee or profit, at the value in our books"
+        off = {t: n - slots[t].position.net for t, n in self._theirs.items() if t in slots and self._certain(t)}
+        return [Fill(f"accepted-{now_ms}-{t}", "", t, Side.BID if n > 0 else Side.ASK, slots[t].value, abs(n), 0, False, now_ms)
+                for t, n in off.items() if n]
+
+    def accept(self, orders: Orders) -> str:  # what has been done, for people
+        "The exchange's count holds: give up orders about which it owes us an answer, and read the account soon"
+        given_up = [w for w in orders.doubtful if self._certain(w.client_order_id)]
+        for w in given_up: orders.drop(w)
+        self.soon()
+        return f"the exchange's count is accepted{''.join(f'; {w.client_order_id} is given up' for w in given_up)}"
+
+    def _certain(self, key: str) -> bool: return self._times.get(key, (0, 0))[0] >= _CERTAIN
 
 
 def _missed(fills: Sequence[Fill], e: AccountRead, patience_ms: int) -> list[tuple[Kind, str, str]]:

@@ -128,6 +128,7 @@ def alerts(s: Json, now_ms: int) -> list[dict[str, Any]]:
                      f"Halted{where} by {h['rule']}: {h['reason']}{figures}", todo)
         row["time"], row["since"] = clock(h["since_ms"]), span(now_ms - h["since_ms"])
         if h["latched"]: row["reset"] = h["rule"]
+        if h["rule"] == "drift": row["accept"] = True
         found.append(row)
     for d in s["differences"][-3:]:
         row = _alert("warn", f"difference {d['kind']}", f"{d['ticker']} {d['text']}".strip(),

@@ -31,6 +31,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kalshi_mm import marketdata, portfolio
+from kalshi_mm.access import Bucket
 from kalshi_mm.budget import Budget, Gate, Kind, Rate
 from kalshi_mm.client import Client
 from kalshi_mm.core import Side
@@ -467,6 +468,7 @@ def test_a_cancel_overtakes_creates_that_wait_for_tokens() -> None:
             await stand_in.hears(2)  # these leave the reserve of 20 tokens
             assert gate.waiting == 2
             await asyncio.wait_for(client.cancel_all(), 5)
+            await asyncio.wait_for(asyncio.gather(*creates[:2]), 5)  # their tokens come back from now on
             now_ms = 10_000
             await asyncio.wait_for(asyncio.gather(*creates), 5)
             return [h.method for h in stand_in.heard]
@@ -503,26 +505,36 @@ def test_a_call_that_is_given_up_while_it_waits_is_never_sent() -> None:
 
 @given(
     st.integers(1, 500), st.integers(30, 300), st.integers(0, 20),
-    st.lists(st.tuples(st.integers(0, 120), st.sampled_from([2, 10]), st.booleans()), max_size=60),
+    st.lists(st.tuples(st.integers(0, 120), st.sampled_from([2, 10]), st.booleans(), st.integers(0, 400), st.integers(0, 400)),
+             max_size=60),
 )
-def test_the_budget_is_never_overdrawn_and_never_waits_too_long(
-    refill: int, capacity: int, reserve: int, calls: list[tuple[int, int, bool]]
+def test_a_call_finds_its_tokens_however_long_it_is_on_its_way(
+    refill: int, capacity: int, reserve: int, calls: list[tuple[int, int, bool, int, int]]
 ) -> None:
-    budget = Budget({Kind.WRITE: Rate(refill, capacity)}, reserve)
-    now, spent = 0, []
-    for gap, cost, urgent in calls:
+    budget, theirs, now = Budget({Kind.WRITE: Rate(refill, capacity)}, reserve), Bucket(refill, capacity), 0
+    agenda: list[tuple[int, int, int]] = []  # (when, 0 arrives or 1 is answered, cost)
+
+    def pass_until(ms: int) -> None:
+        for event in sorted(e for e in agenda if e[0] <= ms):
+            agenda.remove(event)
+            at, answered, cost = event
+            if answered: budget.landed(Kind.WRITE, cost, at)
+            else: assert theirs.take(cost, at), f"429 at {at}"
+
+    for gap, cost, urgent, there, back in calls:
         now += gap
-        if wait := budget.wait_ms(Kind.WRITE, cost, now, urgent):
+        pass_until(now)
+        while budget.wait_ms(Kind.WRITE, cost, now, urgent):
+            wait = budget.wait_ms(Kind.WRITE, cost, now, urgent)
             assert budget.wait_ms(Kind.WRITE, cost, now + wait - 1, urgent) > 0
-            now += wait
-        budget.spend(Kind.WRITE, cost, now, urgent)
-        spent.append((now, cost, urgent))
-    for i, (start, _, _) in enumerate(spent):
-        taken = 0
-        for at, cost, urgent in spent[i:]:
-            taken += cost
-            held_back = 0 if urgent else reserve
-            assert taken * 1000 <= (capacity - held_back) * 1000 + (at - start) * refill
+            now += 1
+            pass_until(now)
+        budget.send(Kind.WRITE, cost, now, urgent)
+        agenda += [(now + there, 0, cost), (now + there + back, 1, cost)]
+    pass_until(now + 1000)
+    assert agenda == []
+    full = now + 1000 + -(-capacity * 1000 // refill)
+    assert budget.wait_ms(Kind.WRITE, capacity - reserve, full) == 0  # nothing is held back for good
 
 
 @given(st.lists(st.tuples(st.sampled_from([2, 10]), st.booleans()), min_size=1, max_size=15))

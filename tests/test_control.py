@@ -19,11 +19,13 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
 from kalshi_mm.guard import kill_token
+from kalshi_mm.panel import carry_out
 from kalshi_mm.remote import Refused, watch
 from kalshi_mm.runtime import Running
 
 from .sessions import COMMAND, Process, environment, ledger, until
 
+DAY = ["--day", "2026-10-04", "--seed", "2", "--speed", "120"]
 ENGINE = ["run", "--env", "sandbox", "--control-port", "0", "--json"]
 
 
@@ -32,7 +34,7 @@ class Setting:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.exchange = Process(folder, "exchange", "--port", "0", "--seed", "11", "--speed", "120", "--json")
+        self.exchange = Process(folder, "exchange", "--port", "0", *DAY, "--json")
         self.at = self.exchange.json("rest")
         self.start()
 
@@ -212,11 +214,11 @@ def test_commands_are_checked_carried_out_and_remembered_with_their_giver(tradin
     client, ticker = trading.client, trading.client.snapshot()["markets"][0]["ticker"]
     with pytest.raises(Refused) as refused: client.put("/api/parameters", {"min_spread": "0", "skew_ticks": "2", "nonsense": "1"})
     assert refused.value.status == 422 and set(refused.value.fields) == {"min_spread", "nonsense"}
-    client.put("/api/parameters", {"min_spread": "6"})
+    client.put("/api/parameters", {"min_spread": "4"})
     client.post(f"/api/markets/{ticker}/pause")
     client.post(f"/api/markets/{ticker}/resume")
     client.post("/api/strategy/reduce-only", {"on": False})
-    client.post("/api/orders/reconcile")
+    client.post("/api/account/reconcile")
     trading.where.client("cli").post("/api/strategy/stop")
     until(lambda: not client.status().maker.resting, "nothing rests")
     trading.where.client("somebody").post("/api/strategy/start")
@@ -224,10 +226,30 @@ def test_commands_are_checked_carried_out_and_remembered_with_their_giver(tradin
     rows = client.get("/api/commands")[-8:]
     told = [(c["verb"], c["who"], c["detail"] if c["verb"] != "set" else c["new"], bool(c["refused"])) for c in rows]
     assert told == [
-        ("set", "web", {}, True), ("set", "web", {"min_spread": "6"}, False), ("pause", "web", ticker, False),
+        ("set", "web", {}, True), ("set", "web", {"min_spread": "4"}, False), ("pause", "web", ticker, False),
         ("resume", "web", ticker, False), ("reduce_only", "web", "off", False), ("reconcile", "web", "", False),
         ("stop", "cli", "", False), ("start", "api", "", False),
     ]
+
+
+def test_all_that_the_pages_ask_for_is_there(trading: Setting):
+    known = trading.client.get("/api/openapi.json")["paths"]
+    verbs = {"start", "stop", "reduce", "pause", "resume", "reset", "reconcile", "accept", "rearm", "set", "kill"}
+    page = (files("kalshi_mm") / "static" / "page.js").read_text(encoding="utf-8")
+    asked = dict(re.findall(r'^  (\w+): m? ?=?.*?=> \[["`](/api/[^"`?]*)', page, flags=re.M))
+    assert asked.keys() == verbs
+
+    class Asked(dict[str, Any]):
+        def post(self, path: str, body: object = None, **query: str) -> None: self["POST"] = path
+        def put(self, path: str, body: object) -> None: self["PUT"] = path
+
+    pressed = {"market": "X", "rule": "drift", "on": True, "values": {}}
+    for verb in verbs:
+        carry_out(said := Asked(), {"do": verb} | pressed)  # type: ignore[arg-type]
+        wanted = [("post", asked[verb]), *((method.lower(), path) for method, path in said.items())]
+        for method, path in wanted:
+            plain = re.sub(r"/markets/(X|\$\{.*\})/\w+", "/markets/{ticker}/{verb}", path)
+            assert method in known.get(plain, {}), f"{verb}: {method} {path}"
 
 
 def test_a_slow_reader_skips_to_the_newest(trading: Setting):

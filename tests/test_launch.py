@@ -29,7 +29,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     "Settings of an exchange that runs by itself, so that an engine may die; ends the engines that were launched"
     for name in Settings.model_fields: monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
-    exchange = Process(tmp_path, "exchange", "--port", "0", "--seed", "11", "--speed", "120", "--json")
+    exchange = Process(tmp_path, "exchange", "--port", "0", "--day", "2026-10-04", "--seed", "2", "--speed", "120", "--json")
     try:
         at = exchange.json("rest")
         given = Settings(kalshi_rest_url=at["rest"], kalshi_ws_url=at["ws"], kalshi_api_key_id=at["key_id"],

@@ -17,6 +17,7 @@ const PATHS = {                                                  // verb -> [pat
   resume: m => [`/api/markets/${encodeURIComponent(m.market)}/resume`, {}],
   reset: m => [`/api/risk/reset?rule=${encodeURIComponent(m.rule)}`, {}],
   reconcile: () => ["/api/account/reconcile", {}],
+  accept: () => ["/api/account/accept", {}],
   rearm: () => ["/api/risk/rearm", {}],
   set: m => ["/api/parameters", m.values],
   kill: () => ["/api/risk/kill-switch", {}],

@@ -504,6 +504,7 @@ class Panel {
     this.part("alerts", rows.map(r => ({ ...r, local: !!r.local })), () => this.alerts.replaceChildren(...rows.slice(0, 4).map(r => h("div", { class: `alert ${r.level}` },
       icon("warn"), h("time", {}, r.time), h("div", {}, h("b", {}, r.text), " ", h("span", {}, r.todo)),
       r.reset ? h("button", { type: "button", class: "b small", "data-testid": `reset-${r.reset}`, onclick: () => this.order("reset", { rule: r.reset }) }, `Reset ${r.reset}`) : "",
+      r.accept ? h("button", { type: "button", class: "b small", "data-testid": "accept", title: "Book what is missing at its value: our count becomes the exchange's", onclick: () => this.order("accept") }, "Accept the exchange's count") : "",
       r.local ? h("button", { type: "button", class: "b small", onclick: () => { this.told = this.told.filter(t => t !== r.local); this.draw_alerts(this.vm); this.root.focus(); } }, "dismiss") : "")),
       rows.length > 4 ? h("p", { class: "none" }, `and ${rows.length - 4} more`) : ""));
   }

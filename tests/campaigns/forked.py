@@ -17,7 +17,7 @@ from pathlib import Path
 
 _RUNNING: "set[Forked]" = set()
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["kalshi_mm.cli", __name__, "tests.campaigns.__main__"])
+_SERVER.set_forkserver_preload(["kalshi_mm.trading", __name__, "tests.campaigns.__main__"])
 
 
 class Forked:
