@@ -16,7 +16,7 @@ import typer
 ROOMS: Final = {
     "trading": ("run", "check", "replay", "conform", "lab"),
     "hosting": ("exchange",),
-    "operating": ("status", "start", "stop", "reset", "accept", "kill", "rearm"),
+    "operating": ("status", "start", "stop", "reset", "reconcile", "accept", "kill", "rearm"),
 }
 
 

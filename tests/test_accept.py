@@ -24,11 +24,15 @@ def test_contracts_that_nothing_explains_stop_the_quoting_until_they_are_accepte
             moved = Fill("", "", ticker, Side.BID, 5000, 7 * CONTRACT, 0, False, stage.sandbox.now())
             theirs.add(moved)  # by the exchange's own hand: no order, no fill
             await halts(stage, engine, ["drift"])
+            status, said = await stage.command("reconcile", "--control-port", str(where["port"]))
+            assert status == 0 and f"Not explained: {ticker}: we count" in said, said
             await stage.ask(engine, "/api/strategy/start", "POST")
             status, said = await stage.command("accept", "--control-port", str(where["port"]))
             assert status == 0 and f"{ticker}: we count" in said, said
             await halts(stage, engine, [])
             await stage.until(lambda: stage.judge.resting, "an order rests again")
+            status, said = await stage.command("reconcile", "--control-port", str(where["port"]))
+            assert (status, said) == (0, "Read: nothing is unexplained.\n")
             engine.signal(2)
             assert await engine.wait() == 0, engine.trouble()
             journal = Journal(stage.copied())

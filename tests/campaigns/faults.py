@@ -56,15 +56,18 @@ async def session(names: tuple[str, ...], folder: Path, rng: Random, story: Stor
     faults = Armed(planned, rng.randrange(1 << 30), story.tell)
     lag_ms, skip_h, lasts_s = rng.choice((0, 400, 1400)), 24 + rng.random() * 6, seconds or rng.uniform(20, 35)
     story.tell("; ".join(f"{f.name} {i}" for f, i in planned))
-    story.tell(f"lists lag {lag_ms} ms, {skip_h:.2f} hours skipped, {lasts_s:.0f} s")
-    async with Stage(folder, story, faults=faults, read_lag_ms=lag_ms, skip_hours=skip_h, speed=300) as stage:
+    lines, beside = rng.choice((1, 1, 2)), rng.random() < 0.5
+    story.tell(f"lists lag {lag_ms} ms, {skip_h:.2f} hours skipped, {lasts_s:.0f} s, {lines} lines")
+    env = {"REDUNDANT_FEED": str(lines > 1).lower()}
+    async with Stage(folder, story, faults=faults, read_lag_ms=lag_ms, skip_hours=skip_h, speed=300, env=env) as stage:
         faults.armed = rng.random() < 0.25  # then the start has to go through them, too
         engine = await running(stage, story)
         story.tell("it runs")
         faults.armed = True
-        await asyncio.sleep(lasts_s)
+        await asyncio.gather(asyncio.sleep(lasts_s), stage.by_hand(rng, lasts_s) if beside else asyncio.sleep(0))
         await stage.finish(engine)
-        return stage.judge.figures | {"faults": dict(faults.counts)}
+        return stage.judge.figures | {"faults": dict(faults.counts), "lines": lines, "by_hand": beside,
+                                      "market_minutes": round(lasts_s * 300 / 60)}
 
 
 async def running(stage: Stage, story: Story) -> Command:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kalshi_mm.config import Settings, load_settings
-from kalshi_mm.core import CONTRACT, Fill, Position, count_str, money_str, parse_price
+from kalshi_mm.core import CONTRACT, Fill, OrderStatus, Position, count_str, is_ours, money_str, parse_price
 from kalshi_mm.engine import make_maker
 from kalshi_mm.execution import AccountFill, Happening, OrderChange, PositionChange
 from kalshi_mm.journal import Journal
@@ -24,6 +24,7 @@ class Resting:
     ticker: str
     sign: int  # 1 buys, -1 sells
     remaining: int  # hundredths of a contract
+    ours: bool  # or of somebody else on the account
 
 
 class Judge:
@@ -73,16 +74,17 @@ class Judge:
         o, rested = h.order, bool(self.resting)
         if o.resting:
             if o.order_id not in self.resting: self._new(h)
-            self.resting[o.order_id] = Resting(o.ticker, o.side.sign, o.remaining)
-        else: self.resting.pop(o.order_id, None)
+            self.resting[o.order_id] = Resting(o.ticker, o.side.sign, o.remaining, is_ours(o.client_order_id))
+        elif (gone := self.resting.pop(o.order_id, None)) and not gone.ours and o.status is OrderStatus.CANCELED and not h.reason:
+            self.wrong.append(f"{o.client_order_id} isn't ours and was cancelled")
         self.most_resting = max(self.most_resting, len(self.resting))
         if rested and not self.resting: self.emptied_s = time.monotonic()
         return o.ticker
 
     def _new(self, h: OrderChange) -> None:
-        self.placed += 1
         o = h.order
-        if not self.lifetime_s: return
+        self.placed += is_ours(o.client_order_id)
+        if not self.lifetime_s or not is_ours(o.client_order_id): return
         if o.expiration_ms is None: self.wrong.append(f"{o.order_id} never expires")
         elif o.expiration_ms > h.ts_ms + 1000 * self.lifetime_s + 1500:
             self.wrong.append(f"{o.order_id} expires {o.expiration_ms - h.ts_ms} ms after it was placed")
@@ -109,14 +111,19 @@ class Judge:
         if nets != {t: n for t, n in self._net.items() if n}:
             self.wrong.append(f"the judge has other positions than the exchange: {nets} and {self._net}")
 
+    def allow(self, count: int) -> None:
+        "Somebody trades by hand on the account: so many more hundredths of a contract aren't the program's doing"
+        self.max_position, self.max_total = self.max_position + count, self.max_total + count
+
     @property
     def figures(self) -> dict[str, Any]:
         return {"placed": self.placed, "fills": self.fills, "happenings": self.happenings, "most_resting": self.most_resting,
-                "most_in_market": self.most_in_market / CONTRACT, "most_in_all": self.most_in_all / CONTRACT}
+                "most_in_market": self.most_in_market / CONTRACT, "most_in_all": self.most_in_all / CONTRACT,
+                "limits": [self.max_position // CONTRACT, self.max_total // CONTRACT]}
 
     def ended(self) -> list[str]:
         "What is wrong at the exchange once a session has ended"
-        left = [f"{o.remaining / CONTRACT:g} of {i} still rest in {o.ticker}" for i, o in self.resting.items()]
+        left = [f"{o.remaining / CONTRACT:g} of {i} still rest in {o.ticker}" for i, o in self.resting.items() if o.ours]
         return self.wrong[:5] + left
 
 

@@ -51,7 +51,7 @@ async def week(hours: float, speed: float, folder: Path, rng: Random, story: Sto
             if n % 6 == 5: story.tell(str(looks[-1]))
         events = {m.event_ticker: m.status for m in stage.sandbox.exchange.markets()}
         left = await in_force(stage, engine, story)
-        await stage.finish(engine, replay=False)
+        await stage.finish(engine)
         story.blame(leaks(looks))
         warnings, unexplained = told(stage)
         story.blame([f"not explained: {text}" for text in unexplained])

@@ -16,7 +16,10 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
+from kalshi_mm.core import CENT, CONTRACT, Side
+from kalshi_mm.execution import Refusal
 from kalshi_mm.faults import Faults
+from kalshi_mm.matching import NewOrder
 from kalshi_mm.sandbox import ACCOUNT, Sandbox, build
 
 from ..sessions import environment
@@ -177,6 +180,24 @@ class Stage:
         while not look():
             if time.monotonic() > end: raise Wrong(f"not within {within_s:g} s: {what}")
             await asyncio.sleep(0.005)
+
+    async def by_hand(self, rng: Random, seconds: float) -> None:
+        "Somebody trades on the same account: an order far away, and now and then one that takes"
+        x = self.sandbox.exchange
+        for n in range(5):
+            await asyncio.sleep(seconds / 6)
+            traded = [m.ticker for m in x.markets() if m.active and all(x.best(m.ticker))]
+            if not traded: continue
+            ticker = rng.choice(traded)
+            bid, ask = x.best(ticker)
+            price = ask if n else CENT
+            new = NewOrder(account=ACCOUNT, ticker=ticker, side=Side.BID, price=price or CENT, count=CONTRACT,
+                           client_order_id=f"by-hand-{n}", time_in_force="immediate_or_cancel" if n else "good_till_canceled")
+            self.judge.allow(CONTRACT)
+            try: placed = x.place(new, self.sandbox.now())
+            except Refusal as e: self.story.tell(f"by hand: refused, {e}")
+            else: self.story.tell(f"by hand: bid 1 at {price} in {ticker}, {placed.filled} filled")
+            self.sandbox.day.publish()
 
     @property
     def journal(self) -> Path:
