@@ -101,7 +101,8 @@ class Engine:
         self.feed = lines(ws_url, lambda: client.handshake(ws_url), (), self.tell, now_ms,
                           warn=self.note, changed=lambda ticker: self._look.set())  # fmt: skip
         self.breaker = Breaker(client, settings.fill_burst, latch.path.with_name("groups.json"), self._adopted)
-        self.gateway = Gateway(client, self.tell, now_ms, self.note, self.breaker, self._known, self._recalled)
+        self.gateway = Gateway(client, self.tell, now_ms, self.note, self.breaker, self._known, self._recalled,
+                               broken=self._broken)  # fmt: skip
         self.swept = Stamp(latch.path.with_name("swept"))
         self.recent = Recent()  # for people to look at
         self.kill_report: KillReport | None = None

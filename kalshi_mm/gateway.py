@@ -63,14 +63,15 @@ class Gateway:
         client: Client,
         tell: Callable[[Event], None],  # takes each answer
         now_ms: Callable[[], int],  # UTC
-        fail: Callable[[str], None],  # told of an unexpected error, with its text
+        fail: Callable[[str], None],  # told of what didn't work and is tried again, in a sentence
         breaker: Breaker | None = None,  # the order groups that orders join
         known: Callable[[], Iterable[Cancel]] = tuple,  # orders of ours that may rest, for a sweep
         recalled: Callable[[str], str] = lambda ticker: "",  # why what was asked for must not leave any more
         fills_since_ms: int = 0,  # UTC; fills before then are known already
+        broken: Callable[[str], None] | None = None,  # told of a fault of ours: nothing can be relied on then; None: `fail`
     ):
         self.client, self.tell, self.now_ms, self.fail, self.breaker, self.known = client, tell, now_ms, fail, breaker, known
-        self.recalled, self.fills_since_ms = recalled, fills_since_ms
+        self.recalled, self.fills_since_ms, self.broken = recalled, fills_since_ms, broken or fail
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeping: set[bool] = set()
         self._balance_read: tuple[int, Money] | None = None  # (UTC ms, what it was)
@@ -94,7 +95,7 @@ class Gateway:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()): self.fail(f"{type(error).__name__}: {error}")
+        if not task.cancelled() and (error := task.exception()): self.broken(f"{type(error).__name__}: {error}")
 
     async def _place(self, a: Place) -> None:
         try: group = await self.breaker.group(self.client.shard(a.ticker)) if self.breaker else ""

@@ -1,4 +1,4 @@
-"A fault of ours, in a strategy or in the core, takes every order back; it is told, and the kill still works"
+"A fault of ours, in a strategy, the core or the shell, takes every order back; it is told, and the kill still works"
 import asyncio
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,11 @@ class Divides:
 def nothing_works(self: MarketMaker, event: object) -> Any: raise KeyError("profit")
 
 
-@pytest.mark.parametrize("broken", ["strategy", "core"])
-def test_a_fault_of_the_strategy_or_the_core_takes_every_order_back_and_is_told(
+async def forgets(self: Client, *what: object) -> Any: raise TypeError("None is no order")
+
+
+@pytest.mark.parametrize("broken", ["strategy", "core", "shell"])
+def test_a_fault_of_ours_takes_every_order_back_and_is_told(
     broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     async def session() -> None:
@@ -40,16 +43,18 @@ def test_a_fault_of_the_strategy_or_the_core_takes_every_order_back_and_is_told(
             running = asyncio.create_task(engine.run())
             await stage.until(lambda: stage.judge.resting, "an order rests")
             if broken == "strategy": engine.maker.strategy = Divides()
-            else: monkeypatch.setattr(MarketMaker, "handle", nothing_works)
+            elif broken == "core": monkeypatch.setattr(MarketMaker, "handle", nothing_works)
+            else:
+                for call in ("place", "amend"): monkeypatch.setattr(Client, call, forgets)
             await stage.until(lambda: not stage.judge.resting, "nothing rests", within_s=10)
             placed = stage.judge.placed
-            assert ("ZeroDivisionError" if broken == "strategy" else "KeyError") in engine.status().error
+            assert {"strategy": "ZeroDivisionError", "core": "KeyError", "shell": "TypeError"}[broken] in engine.status().error
             engine.kill("test")
             await stage.until(lambda: engine.kill_report and engine.kill_report.verified_ms, "the kill is verified", within_s=10)
             engine.end("by the test")
             outcome = await asyncio.wait_for(running, 30)
             assert outcome.resting == [] and outcome.status.error and stage.judge.placed == placed
-            assert any("the core failed on" in text for _, _, level, text in journal_alerts(tmp_path) if level == "error")
+            assert any("Error: " in text for _, _, level, text in journal_alerts(tmp_path) if level == "error")
             journal.close()
             await client.close()
 
