@@ -16,7 +16,9 @@ import typer
 ROOMS: Final = {
     "trading": ("run", "check", "replay", "conform", "lab"),
     "hosting": ("exchange",),
-    "operating": ("status", "start", "stop", "reset", "reconcile", "accept", "kill", "rearm"),
+    "operating": (
+        "status", "start", "stop", "reset", "pause", "resume", "reduce-only", "set", "reconcile", "accept", "kill", "rearm",
+    ),
 }
 
 

@@ -290,6 +290,8 @@ class Engine:
         self.journal.begin(self.maker.config.session, self.settings.kalshi_env, self.now_ms(), __version__, kept)
         if self.journal.repaired: self.note(self.journal.repaired, "error")
         self._forget()
+        steered = [f"{t} is paused by {who}" for t, who in left.paused] + ["reduce only is on"] * left.reduce_only
+        if steered: self.note(f"still in force: {'; '.join(steered)}", "info")
         self._carry_out(self._step(left))
 
     def _forget(self) -> None:
@@ -306,7 +308,8 @@ class Engine:
         for key in self._halts - halts.keys(): self._alert("info", f"{key} is over")
         self._halts = set(halts)
         marks = {t: s.mark for t, s in self.maker.slots.items() if s.mark is not None and s.position.net}
-        self.journal.remember(self.maker.day, marks, [h for h in halts.values() if h.latched])
+        paused = {t: s.paused for t, s in self.maker.slots.items() if s.paused}
+        self.journal.remember(self.maker.day, marks, [h for h in halts.values() if h.latched], paused, self.maker.reduce_only)
 
     def _alert(self, level: str, text: str) -> None:
         self.journal.alert(self.now_ms(), level, text)

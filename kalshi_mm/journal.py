@@ -175,9 +175,17 @@ class Journal:
                 if self._db.in_transaction: self._db.execute("ROLLBACK")
         if wrong: raise JournalError(f"the journal {self.path} can't be written: {wrong}") from wrong
 
-    def remember(self, day: Day | None, marks: dict[str, Price], halts: list[Halt]) -> None:
+    def remember(
+        self,
+        day: Day | None,
+        marks: dict[str, Price],
+        halts: list[Halt],  # the latched ones
+        paused: Mapping[str, str] | None = None,  # markets, and who has paused each
+        reduce_only: bool = False,
+    ) -> None:
         "Commit what a restart needs besides the fills, where it has changed"
-        now = {name: _encode(value).decode() for name, value in (("day", day), ("marks", marks), ("halts", halts))}
+        facts = {"day": day, "marks": marks, "halts": halts, "paused": paused or {}, "reduce_only": reduce_only}
+        now = {name: _encode(value).decode() for name, value in facts.items()}
         changed = {name: body for name, body in now.items() if self._state.get(name) != body}
         if changed and self._record: self._record.add(b"=", _encode(now))
         self._rows += [("INSERT OR REPLACE INTO state VALUES (?, ?)", row) for row in changed.items()]
@@ -287,6 +295,7 @@ class Journal:
         return Restored(
             now_ms, tuple(self.positions().values()), tuple(f.trade_id for f in self.fills()),
             day["day"], day["open"], day["peak"], day["now"], tuple(kept.get("marks", {}).items()), tuple(halts), unclean,
+            tuple(kept.get("paused", {}).items()), kept.get("reduce_only", False),
         )  # fmt: skip
 
 # %% ../nbs/09_journal.ipynb #4b2f279f

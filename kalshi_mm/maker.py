@@ -9,7 +9,7 @@ __all__ = ['MarketMaker']
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import DecodeError, json, structs
+from msgspec import structs
 
 from .audit import Audit
 from .core import ONE, Count, Fill, Money, Position, Price, Side, cents, client_id, is_ours
@@ -59,7 +59,7 @@ from .reconcile import Reconciler
 from .risk import Day, Exposure, check_order, mark_price
 from .slot import Slot, terms
 from .strategy import NoQuote, Quotes, SpreadCapture, Strategy, View
-from .tuning import BadParameter, Config, tuned, values
+from .tuning import BadParameter, Config, retuned
 from .watch import Watch
 
 # %% ../nbs/06_maker.ipynb #1bfd4c75
@@ -86,6 +86,7 @@ class MarketMaker:
         self._audit = Audit()
         self._held: dict[str, Position] = {}  # positions in markets that aren't listed here
         self._marks: dict[str, Price] = {}  # as they were at the end of an earlier session
+        self._paused: dict[str, str] = {}  # by whom, then
         self._n = 0  # of the last client_order_id
         self._leaving: set[str] = set()  # orders of earlier sessions whose cancel is on its way
         self._tagged = False  # the stream marks our own orders in the book
@@ -117,7 +118,8 @@ class MarketMaker:
         else:
             position = self._held.pop(m.ticker, Position(m.ticker))
             mark = self._marks.get(m.ticker)
-            self.slots[m.ticker] = Slot(m, fees, OrderBook(m.ticker), position, mark, worst=abs(position.net), marked_ms=e.ts_ms)
+            self.slots[m.ticker] = Slot(m, fees, OrderBook(m.ticker), position, mark, worst=abs(position.net), marked_ms=e.ts_ms,
+                                        paused=self._paused.pop(m.ticker, ""))  # fmt: skip
         if unclear: self.watch.set("terms", unclear, e.ts_ms, m.ticker)
         else: self.watch.clear("terms", m.ticker)
         self._dirty.add(m.ticker)
@@ -197,6 +199,8 @@ class MarketMaker:
         if e.day: self.watch.day = Day(e.day, e.day_open, e.day_peak, e.day_now)
         for rule, reason, since_ms in e.halts: self.halts.set(rule if rule in RULES else "error", reason, since_ms)
         if e.unclean: self.account.doubt(e.ts_ms + self.config.patience_ms)
+        self._paused, self.reduce_only = dict(e.paused), e.reduce_only
+        for t, slot in self.slots.items(): slot.paused = self._paused.pop(t, slot.paused)
 
     # what a person asks for
     def _command(self, e: Command) -> None:
@@ -233,14 +237,9 @@ class MarketMaker:
     def _set(self, e: Command) -> None:
         "Change parameters, all of them or none"
         if not isinstance(self.strategy, SpreadCapture): return self._notify("warning", "this strategy has no parameters to set")
-        was = values(self.strategy.params, self.config)
-        try:
-            changes = json.decode(e.detail, type=dict[str, str])
-            self.strategy.params, self.config = tuned(self.strategy.params, self.config, changes)
-        except (BadParameter, DecodeError) as err: return self._notify("warning", f"set by {e.who} refused: {err}")
-        now = values(self.strategy.params, self.config)
-        said = ", ".join(f"{name} {was[name]} -> {now[name]}" for name in now if now[name] != was[name])
-        self._notify("info", f"set by {e.who}: {said or 'nothing new'}")
+        try: self.strategy.params, self.config, said = retuned(self.strategy.params, self.config, e.detail)
+        except BadParameter as err: return self._notify("warning", f"set by {e.who} refused: {err}")
+        self._notify("info", f"set by {e.who}: {said}")
 
     # answers to our writes
     def _answer(self, e: OrderPlaced | OrderAmended | OrderCanceled | OrderGone | WriteUnknown | WriteRejected) -> None:

@@ -137,6 +137,36 @@ def test_stop_cancels_and_the_session_goes_on(exchange, start: Start, tmp_path: 
     until(trading(where), "quotes again")
 
 
+def test_what_an_operator_steers_is_done_and_outlives_the_engine(exchange, start: Start, tmp_path: Path):
+    process, where = engine_on(exchange, start, tmp_path)
+    until(trading(where), "quotes")
+    status = f"{where['control']}/api/strategy/status"
+
+    def quoted() -> set[str]: return {o["ticker"] for o in ledger(exchange)["resting"]}
+
+    ticker = sorted(until(quoted, "quotes rest"))[0]
+    ending = ticker.partition("-")[2]  # such as 26OCT04-B65.5: tomorrow's event may have a B65.5, too
+    assert said(tmp_path, "pause", ending) == (0, f"Asked to pause {ticker}.\n")
+    until(lambda: ticker not in quoted(), "nothing rests in the paused market")
+    assert said(tmp_path, "pause", "B")[0] == 1 and "not one market" in said(tmp_path, "pause", "B")[1]
+    asked = said(tmp_path, "set", "skew_ticks=3", "default_order_size=7")[1]
+    assert asked == "Asked to set skew_ticks 4 -> 3, default_order_size 10 -> 7.\n"
+    assert "skew_ticks: 99 is not between 0 and 50 ticks" in said(tmp_path, "set", "skew_ticks=99", "min_spread=4")[1]
+    listed = [line.split()[:2] for line in said(tmp_path, "set")[1].splitlines()]
+    assert ["skew_ticks", "3"] in listed and ["default_order_size", "7"] in listed and ["min_spread", "5"] in listed
+    assert said(tmp_path, "reduce-only")[0] == 0
+    until(lambda: get(status, where)["maker"]["reduce_only"], "reduce only")
+    assert process.end()[0] == 0
+
+    _, where = engine_on(exchange, start, tmp_path)
+    status = f"{where['control']}/api/strategy/status"
+    again = until(lambda: (now := get(status, where)["maker"])["markets"] and now, "the next engine")
+    assert again["reduce_only"] and [m["paused"] for m in again["markets"] if m["ticker"] == ticker] == [True]
+    assert any(f"still in force: {ticker} is paused by cli; reduce only is on" in n for n in get(status, where)["notes"])
+    assert said(tmp_path, "resume", ending)[0] == said(tmp_path, "reduce-only", "--off")[0] == 0
+    until(lambda: ticker in quoted(), "it is quoted again")
+
+
 def test_a_second_engine_on_the_account_is_told_who_has_it(exchange, start: Start, tmp_path: Path):
     _, where = engine_on(exchange, start, tmp_path)
     env = {"KALSHI_API_KEY_ID": exchange["key_id"], "KALSHI_PRIVATE_KEY_FILE": exchange["key_file"]}

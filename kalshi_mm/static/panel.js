@@ -42,10 +42,13 @@ const icon = name => s("svg", { viewBox: "0 0 16 16", class: "icon", "aria-hidde
 // ---- charts ----------------------------------------------------------------------------------------------------
 // A chart comes as columns of integers with finished axis labels; here it is only scaled to the space there is.
 class Chart {
-  constructor(words, { step = false, area = "" } = {}) {
-    this.step = step; this.area = area;
+  constructor(words, { step = false, area = "", read = String, names = {} } = {}) {   // read: a value as text; names: of lines, if others
+    this.step = step; this.area = area; this.read = read; this.names = names; this.at = null;
     this.svg = s("svg", { class: "chart", role: "img", "aria-label": words, "data-testid": words });
     this.data = null;
+    this.hover = s("g", { class: "hover", "aria-hidden": "true" });
+    this.svg.addEventListener("pointermove", e => { this.at = e.clientX - this.svg.getBoundingClientRect().left; this.point(); });
+    this.svg.addEventListener("pointerleave", () => { this.at = null; this.point(); });
     this.watch = new ResizeObserver(() => this.draw());
     this.watch.observe(this.svg);
   }
@@ -75,7 +78,21 @@ class Chart {
     }
     for (const m of d.marks || []) if (m.t >= t0 && m.t <= t1) parts.push(this.fill(x(m.t), y(m.v), m));
     this.svg.setAttribute("viewBox", `0 0 ${w} ${hh}`);
-    this.svg.replaceChildren(...parts);
+    this.svg.replaceChildren(...parts, this.hover);
+    this.scale = { x, left, right, top, bottom, t0, t1 };
+    this.point();
+  }
+  point() {                                                      // what the lines say under the pointer
+    const d = this.data, c = this.scale;
+    if (this.at === null || !c || !d.t.length) return this.hover.replaceChildren();
+    const want = c.t0 + (c.t1 - c.t0) * (this.at - c.left) / Math.max(c.right - c.left, 1);
+    const i = d.t.reduce((best, t, n) => Math.abs(t - want) < Math.abs(d.t[best] - want) ? n : best, 0), x = c.x(d.t[i]);
+    const rows = [`${new Date(d.t[i]).toISOString().slice(11, 19)} UTC`,
+      ...Object.entries(d.lines).filter(([, v]) => v[i] !== null).map(([name, v]) => `${this.names[name] || name.replace("_", " ")} ${this.read(v[i])}`)];
+    const wide = 14 + 6.4 * Math.max(...rows.map(r => r.length)), left = x + 8 + wide > c.right ? x - 8 - wide : x + 8;
+    this.hover.replaceChildren(s("line", { x1: x, x2: x, y1: c.top, y2: c.bottom }),
+      s("rect", { x: left, y: c.top, width: wide, height: 6 + 14 * rows.length, rx: 4 }),
+      ...rows.map((r, n) => s("text", { x: left + 7, y: c.top + 14 + 14 * n }, r)));
   }
   path(t, values, x, y) {
     let d = "", pen = false, last = 0;
@@ -154,7 +171,8 @@ class Panel {
   risk() { this.gauges = h("div", { class: "gauges" }); return card("risk", "Risk \u00b7 used of limit", this.gauges); }
   pnl() {
     this.day = h("strong", { class: "day", "data-testid": "day" }); this.parts = h("div", { class: "parts" });
-    this.charts.push(this.curve = new Chart("Profit of the session", { area: "profit" }));
+    this.charts.push(this.curve = new Chart("Profit of the session", { area: "profit", read: v => `${v < 0 ? "\u2212" : ""}$${(Math.abs(v) / 1e6).toFixed(2)}`,
+      names: { profit: "session", captured: "spread" } }));
     this.ranges = h("span", { class: "seg" }, ...["15m", "day"].map(r => h("button", { type: "button", "data-range": r,
       onclick: () => { this.range = r; this.look(); } }, r)));
     const c = card("pnl", "Profit & loss", this.parts, this.curve.svg);
@@ -163,7 +181,7 @@ class Panel {
   }
   inventory() {
     this.held = h("span", { class: "legend" });
-    this.charts.push(this.stock = new Chart("Inventory", { area: "held", step: true }));
+    this.charts.push(this.stock = new Chart("Inventory", { area: "held", step: true, read: v => String(v / 100), names: { exposure: "worst case" } }));
     const c = card("inventory", "Inventory", this.stock.svg);
     c.firstChild.append(this.held);
     return c;
@@ -182,7 +200,8 @@ class Panel {
   }
   market() {
     this.pausing = h("button", { type: "button", class: "b small", "data-testid": "pause", onclick: () => this.pause() }, "Pause");
-    this.charts.push(this.tape = new Chart("Best prices, our quotes and fills", { step: true }));
+    this.charts.push(this.tape = new Chart("Best prices, our quotes and fills", { step: true, read: v => `${v / 100}\u00a2`,
+      names: { bid: "best bid", ask: "best ask" } }));
     this.closes = h("span", { class: "legend" });
     const c = card("tape", "Market", this.tape.svg);
     this.titled = c.querySelector("h2 span");

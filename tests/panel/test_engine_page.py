@@ -37,9 +37,6 @@ def test_start_to_kill_without_jupyter(trading: tuple[Running, dict[str, Any]], 
     until(lambda: ledger(where)["resting"], "quotes rest")
     page.reload()
     expect(page.get_by_test_id("badge")).to_have_text("RUNNING")
-    page.get_by_test_id("pause").click()
-    page.get_by_test_id("tab-commands").click()
-    expect(page.get_by_test_id("pane-commands")).to_contain_text("pause")
     page.get_by_test_id("stop").click()
     expect(page.get_by_test_id("badge")).to_have_text("STOPPED")
     page.get_by_test_id("start").click()
@@ -49,6 +46,44 @@ def test_start_to_kill_without_jupyter(trading: tuple[Running, dict[str, Any]], 
     expect(page.get_by_test_id("killbar")).to_contain_text(re.compile(r"Engine acknowledged\d+ ms, directly"))
     expect(page.get_by_test_id("badge")).to_have_text("KILLED")
     assert ledger(where)["resting"] == [] and errors == []
+
+
+def test_a_paused_market_and_reduce_only_are_seen_at_the_exchange(
+    trading: tuple[Running, dict[str, Any]], tab: Callable[[], Page]
+):
+    engine, where = trading
+    page = tab()
+    page.goto(engine.link)
+    commands = engine.client("cli")
+    if commands.status().maker.state == "killed": commands.post("/api/risk/rearm")
+    until(lambda: commands.status().maker.state != "killed", "re-armed")
+    commands.post("/api/strategy/start")
+
+    def quoted() -> set[str]: return {o["ticker"] for o in ledger(where)["resting"]}
+
+    ticker = sorted(until(quoted, "quotes rest"))[0]
+    row = page.get_by_test_id("markets").locator("tbody tr", has_text=ticker.partition("-")[2])
+    row.click()
+    expect(row).to_have_attribute("aria-selected", "true")
+    page.get_by_test_id("pause").click()
+    expect(row).to_contain_text("PAUSED")
+    until(lambda: ticker not in quoted(), "nothing rests in the paused market", 10)
+    page.get_by_test_id("pause").click()
+    until(lambda: ticker in quoted(), "it is quoted again")
+
+    def adds() -> list[str]:
+        "Orders that could make a position larger"
+        now = ledger(where)
+        held = {t: p["net"] for t, p in now["positions"].items()}
+        return [o["ticker"] for o in now["resting"] if held.get(o["ticker"], 0) * (1 if o["side"] == "bid" else -1) >= 0]
+
+    until(adds, "an order that adds")
+    page.get_by_test_id("reduce").click()
+    expect(page.get_by_test_id("badge")).to_have_text("REDUCING")
+    until(lambda: not adds(), "no order adds any more", 10)
+    page.get_by_test_id("reduce").click()
+    expect(page.get_by_test_id("badge")).to_have_text("RUNNING")
+    until(adds, "an order adds again")
 
 
 @pytest.mark.parametrize("fragment, said", [("", "needs the token"), ("#token=of-an-earlier-run", "of an earlier run")])

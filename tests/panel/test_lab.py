@@ -98,6 +98,18 @@ def test_a_reload_a_second_tab_and_a_new_kernel_find_the_same_engine(desk: Desk,
     assert desk.engine and desk.engine.session == session and desk.engine.listens
 
 
+def test_the_next_engine_is_found_when_the_last_one_ends(desk: Desk, page: Page):
+    badge(page, re.compile("STOPPED|RUNNING"))
+    last = desk.engine
+    assert last
+    last.client("cli").post("/api/strategy/end")
+    badge(page, "NO ENGINE", 20)
+    page.get_by_test_id("launch-sandbox").click()
+    badge(page, "RUNNING", 40)
+    assert desk.engine and desk.engine.session != last.session
+    until(lambda: desk.resting, "quotes rest at the exchange")
+
+
 def test_kill_works_while_the_kernel_is_frozen(desk: Desk, page: Page):
     badge(page, re.compile("STOPPED|RUNNING"))
     engine = desk.quoting()

@@ -193,6 +193,30 @@ def test_a_halt_says_its_rule_and_has_its_button(alone: Open):
     assert sent(page, "reset")[0]["rule"] == "daily_loss"
 
 
+def test_a_count_that_nothing_explains_can_be_accepted(alone: Open):
+    drift = {"rule": "drift", "reason": "T54: we count 7 contracts, the exchange 9", "latched": False, "value": "", "limit": ""}
+    halts = [STATES["halted"]["engine"]["maker"]["halts"][0] | drift]
+    page = alone(build_vm(changed(STATES["halted"], {"halts": halts}), NOW))
+    expect(page.get_by_test_id("alerts")).to_contain_text("we count 7 contracts, the exchange 9")
+    page.get_by_test_id("accept").click()
+    assert len(sent(page, "accept")) == 1
+
+
+def test_under_the_pointer_a_chart_tells_its_values(alone: Open):
+    vm = vm_of("running")
+    page, lines = alone(vm), vm["market"]["chart"]["lines"]
+    chart = page.get_by_test_id("Best prices, our quotes and fills")
+    box = chart.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] - 9, box["y"] + 40)
+    told = chart.locator(".hover")
+    expect(told).to_contain_text("14:20:00 UTC")
+    for name, line in (("best bid", "bid"), ("best ask", "ask"), ("our bid", "our_bid"), ("our ask", "our_ask")):
+        expect(told).to_contain_text(f"{name} {lines[line][-1] // 100}¢")
+    page.mouse.move(0, 0)
+    expect(told.locator("text")).to_have_count(0)
+
+
 def test_without_an_engine_the_page_offers_to_start_one(alone: Open):
     page = alone(no_engine("Nothing trades.") | {"launch": LAUNCH})
     expect(page.get_by_test_id("badge")).to_have_text("NO ENGINE")
