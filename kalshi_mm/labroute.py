@@ -15,7 +15,7 @@ from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
 
-from .config import Settings, load_settings
+from .config import Settings, settings_for_kill
 from .launch import kill_command
 from .remote import NoEngine, Refused
 from .runtime import Running
@@ -46,7 +46,7 @@ class KillHandler(APIHandler):
 
     def settings_of(self, state_dir: str) -> Settings:
         "The settings, with the page's state folder"
-        return load_settings(state_dir=Path(state_dir) if state_dir else None)
+        return settings_for_kill(state_dir=Path(state_dir) if state_dir else None)[0]
 
     @web.authenticated
     async def post(self) -> None:

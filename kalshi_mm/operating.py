@@ -16,6 +16,7 @@ import msgspec
 import typer
 from rich.table import Table
 
+from .config import settings_for_kill
 from .core import KalshiMMError
 from .remote import ControlClient, NoEngine, Refused
 from .report import live_table
@@ -198,7 +199,8 @@ def kill(
     """Cancel all our orders now and quote no more, through the engine and, unless it verifies that, straight at the exchange.
     Example: `kalshi-mm kill`
     """
-    settings = settings_of(kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws)
+    settings, wrong = settings_for_kill(kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws)
+    if wrong: typer.echo(f"kalshi-mm: {wrong}; the kill goes on with what can be understood", err=True)
 
     async def work() -> int:
         killed = answers = False

@@ -87,6 +87,18 @@ def test_a_kill_spares_others_orders_unless_all_are_asked_for(how, everything, e
     if how == "frozen": assert process.wait(10)[0] == -signal.SIGKILL and "did not answer and was ended" in words
 
 
+@pytest.mark.parametrize("how", ["engine", "dead"])
+def test_settings_that_are_wrong_do_not_stop_a_kill(how: str, exchange, start: Start, tmp_path: Path):
+    process, where = engine_on(exchange, start, tmp_path)
+    until(trading(where), "quotes")
+    if how == "dead": os.kill(process.popen.pid, signal.SIGKILL)
+    (tmp_path / ".env").write_text("MIN_SPREAD=wide\nMAX_POSITON=3\n")
+    code, words = said(tmp_path, "kill")
+    assert code == 0 and "MIN_SPREAD=wide" in words and "MAX_POSITON is not a setting" in words
+    assert resting(exchange) == []
+    assert said(tmp_path, "status")[0] == 1
+
+
 def test_an_engine_that_wakes_up_after_a_kill_sends_nothing(exchange, start: Start, tmp_path: Path):
     process, where = engine_on(exchange, start, tmp_path)
     until(trading(where), "quotes")
