@@ -208,7 +208,7 @@ def test_under_the_pointer_a_chart_tells_its_values(alone: Open):
     chart = page.get_by_test_id("Best prices, our quotes and fills")
     box = chart.bounding_box()
     assert box
-    page.mouse.move(box["x"] + box["width"] - 9, box["y"] + 40)
+    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 40)
     told = chart.locator(".hover")
     expect(told).to_contain_text("14:20:00 UTC")
     for name, line in (("best bid", "bid"), ("best ask", "ask"), ("our bid", "our_bid"), ("our ask", "our_ask")):
