@@ -90,7 +90,13 @@ def test_a_reload_a_second_tab_and_a_new_kernel_find_the_same_engine(desk: Desk,
     desk.lab.open(other, NOTEBOOK.name, run=False)
     other.locator(".kmm").wait_for()
     badge(other, re.compile("STOPPED|RUNNING"))
+    other.locator(".mk tbody tr").nth(2).click()  # the kernel hears of it
+    other.wait_for_timeout(500)  # and pictures have come since then
     other.context.close()
+    desk.quoting()
+    badge(page, "RUNNING")
+    page.get_by_test_id("stop").click()  # a tab that is gone takes nobody's buttons with it
+    badge(page, "STOPPED", 5)
     kernel = desk.lab.api("/api/sessions")[0]["kernel"]["id"]
     desk.lab.api(f"/api/kernels/{kernel}/restart", "POST")
     desk.lab.open(page, NOTEBOOK.name)
