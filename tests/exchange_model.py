@@ -131,7 +131,7 @@ class Model:
             case Place() | Amend() | Cancel():
                 assert isinstance(a, Cancel) or not self.killed, f"sent after a kill: {a}"
                 if isinstance(a, Place): assert self.unknown() == [], f"{a.client_order_id} placed, not knowing of these"
-                # one that comes so late is refused for its timestamp (FACTS 3.1, five seconds): nobody needs to wait for it
+                # one that comes so late is refused for its timestamp (FACTS 3.2, five seconds): nobody needs to wait for it
                 waiting = [r.action for r in self.requests
                            if r.action.client_order_id == a.client_order_id and not self.too_late(r)]
                 assert not waiting or not self.mine(a), f"two writes in flight for one order: {waiting} and {a}"

@@ -73,7 +73,7 @@ STEPS = {  # name: (what it shows, how)
     "rooms": ("imports go downwards, pure rooms stay pure", lambda: run("lint-imports", "--no-logo")),
     # Running each cell and comparing its output is what nbdev_test does and more, so that is not run besides.
     "notebooks": ("cells run and give what they store; clean; exported", lambda: run(sys.executable, "tools/nb.py", "check")),
-    "tests": ("pytest passes", lambda: run(sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile")),
+    "tests": ("pytest passes", lambda: run(sys.executable, "-m", "pytest", "-n", "3", "--dist", "loadfile")),
     "browser": ("the panel works in Chromium and in JupyterLab", browser),
     "readme": ("README.md is made from nbs/index.ipynb", lambda: run(sys.executable, "tools/docs.py", "readme", "--check")),
     "site": ("the documentation builds and its links lead somewhere", lambda: run(sys.executable, "tools/docs.py", "site")),
