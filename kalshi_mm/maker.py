@@ -176,7 +176,7 @@ class MarketMaker:
     def _connection(self, e: Connection) -> None:
         if e.up: self.watch.clear("disconnected")
         else: self.watch.set("disconnected", e.reason or "the stream is down", e.ts_ms)
-        self.account.doubt()  # whatever was said meanwhile, we haven't heard it
+        self.account.doubt(e.ts_ms)  # whatever was said meanwhile, we haven't heard it
         self._full_ms = 0
 
     def _exchange(self, e: ExchangeStatus) -> None:

@@ -101,8 +101,8 @@ class Reconciler:
         self._theirs: dict[str, Count] = {}  # positions by the last read, where ours were others
         self._strangers: set[str] = set()  # orders of others that were told of
 
-    def doubt(self, after_ms: int = 0) -> None:
-        "Something may have happened that we have not heard of: the account has to be read, not before `after_ms`"
+    def doubt(self, after_ms: int) -> None:
+        "Something may have happened that we have not heard of: the account has to be read, not before then, UTC ms"
         self.ready, self._due_ms, self._after_ms = False, 0, max(self._after_ms, after_ms)
 
     def soon(self, at_ms: int = 0) -> None:
@@ -137,8 +137,9 @@ class Reconciler:
         config: Config,
     ) -> list[Difference]:  # those that are new
         "Take the lists in, and say how they differ from what we believed"
-        self.reading, self.ready, self.balance, self._unread_ms = False, True, e.balance, 0
-        self._read_ms, self._due_ms = e.ts_ms, e.ts_ms + config.read_every_ms
+        self.ready = e.asked_ms >= self._after_ms  # one asked for before or too soon ends no doubt
+        self.reading, self.balance, self._unread_ms = False, e.balance, 0
+        self._read_ms, self._due_ms = e.ts_ms, e.ts_ms + config.read_every_ms if self.ready else self._after_ms
         found = _missed(fills, e, config.patience_ms) + compare_orders(orders, e, config.patience_ms) + self._strange(orders)
         suspicions = _owed(orders, e, config.patience_ms) | self._positions(e, slots, config.patience_ms)
         before, self._times = self._times, {}

@@ -149,6 +149,16 @@ def test_after_a_crash_nothing_is_placed_while_a_write_of_the_dead_process_may_s
     m.settle()
 
 
+def test_a_kill_and_a_rearm_after_a_crash_do_not_cut_that_wait_short():
+    m = quoting()
+    m.crash()
+    m.tell(Command(m.now, "kill", "test"))  # which reads the account at once
+    for verb in ("rearm", "start"): m.tell(Command(m.now, verb, "test"))
+    while m.reads: m.read(0, (0, 0, 0, 0))
+    for _ in range(40): m.advance(100)  # `Model.carry` fails if an order leaves too early
+    m.settle()
+
+
 def test_an_order_that_arrives_after_it_was_given_up_for_lost_finds_its_owner():
     m = quoting()
     r = m.requests[0]
