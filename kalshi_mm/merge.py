@@ -92,8 +92,10 @@ class Merge:
         "Look at the time, every second or so"
         events: list[Event] = []
         for ticker, shown in self._shown.items():
-            best = max(self._copies[ticker].values(), key=lambda c: c.place)
-            if best.place[:2] >= shown[:2]: self._ahead.pop(ticker, None)
+            copies = self._copies[ticker].values()
+            best = max(copies, key=lambda c: c.place)
+            carried = any(c.place == shown for c in copies)  # two snapshots of one clock may differ: of them only the very one
+            if carried or best.place[:2] > shown[:2]: self._ahead.pop(ticker, None)
             elif now_ms - self._ahead.setdefault(ticker, now_ms) > self._patience_ms:
                 self._shown[ticker] = best.place
                 events.append(best.whole(now_ms))

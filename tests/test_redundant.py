@@ -183,6 +183,17 @@ def test_two_lines_with_any_losses_and_delays_tell_the_exchanges_book_or_a_stale
     assert world.shown.book.live and world.shown.book.bids == world.book
 
 
+def test_a_snapshot_from_the_middle_of_one_clock_does_not_stay():
+    world = World()
+    for line in world.lines: line.obey()
+    one = world.lines[1]
+    for _ in range(2): one.arrive()
+    world.cause(2, Random(3), between=one)
+    one.arrive(1)  # the snapshot comes before the first change, whose place nobody else has reached
+    world.settle()
+    assert world.shown.book.live and world.shown.book.bids == world.book
+
+
 @settings(max_examples=200, deadline=None)
 @given(STEPS, st.randoms(use_true_random=False), st.integers(0, 1))
 def test_while_one_line_is_whole_the_book_is_never_stale_and_each_change_is_told_once(steps, rng, whole):
