@@ -231,7 +231,7 @@ async def twins(tmp_path: Path, **options: Any) -> AsyncIterator[tuple[Sandbox, 
 
         url = ann.root.replace("http", "ws") + "/trade-api/ws/v2"
         feed = TwinFeed(url, lambda: ann.headers("GET", "/trade-api/ws/v2"), [X], emit, lambda: time.time_ns() // 1_000_000,
-                        rng=Random(1), warn=lambda text: None, silence_ms=1_000, longest_pause_ms=50, **options)
+                        rng=Random(1), warn=lambda text: None, silence_ms=2_500, longest_pause_ms=50, **options)
         task = asyncio.create_task(feed.run())
         try:
             await until(lambda: all(line.health.connected and X in line.live for line in feed.lines))
@@ -269,10 +269,10 @@ async def scenario(tmp_path: Path, trouble: str, n: int) -> None:
         if trouble == "abort_socket": sandbox.lines[n].abort()
         elif trouble == "silent_socket": sandbox.lines[n].hush()
         elif trouble == "drop_frame": on_line(sandbox, n, trouble, one_in=3, whom=[BOOKS])
-        else: on_line(sandbox, n, trouble, by=300, one_in=2, whom=["orderbook_delta"])
+        else: on_line(sandbox, n, trouble, by=2_500, one_in=2, whom=["orderbook_delta"])
         for i in range(5, 60):
             bid(sandbox, i)
-            await until(lambda: agree(sandbox, shown), 0.25)  # at once, by the other line
+            await until(lambda: agree(sandbox, shown), 1.2)  # at once, by the other line
         assert not shown.stale and feed.health.connected
         assert [type(e) for e in events].count(Connection) == 1
         if trouble.endswith("socket"):
@@ -280,7 +280,7 @@ async def scenario(tmp_path: Path, trouble: str, n: int) -> None:
         told = sum(isinstance(e, BookDelta) for e in events)
         assert told <= 60, "a change was told twice"
         for line in sandbox.lines: line.abort()
-        await until(lambda: shown.stale and not feed.live)
+        await until(lambda: shown.stale)  # however soon they are back
         await until(lambda: feed.health.connected and agree(sandbox, shown))
 
 
