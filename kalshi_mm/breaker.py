@@ -41,7 +41,7 @@ class Breaker:
     ):
         self.client, self.limit, self.path, self.adopted = client, limit, path, adopted
         self.ids = kept_groups(path)
-        self._ready: set[int] = set()  # shards whose group takes orders, as far as we know
+        self._ready: dict[int, Count] = {}  # shards whose group takes orders, as far as we know, and the limit that it has
         self._turn = asyncio.Lock()
 
     async def group(
@@ -50,20 +50,21 @@ class Breaker:
     ) -> str:  # ApiError if the exchange can't be asked
         "The group that a new order joins"
         shard = max(shard, 0)
-        if shard not in self._ready: await self.open([shard])
+        if self._ready.get(shard) != self.limit: await self.open([shard])
         return self.ids[shard]
 
     async def open(self, shards: Iterable[int]) -> None:
         "Have a group on each shard that takes orders, with the limit"
         async with self._turn:
-            if not (wanted := {max(s, 0) for s in shards} - self._ready): return
-            known = {g.group_id for g in await self.client.groups()}
+            if not (wanted := {s for s in (max(s, 0) for s in shards) if self._ready.get(s) != self.limit}): return
+            limit, known = self.limit, {g.group_id for g in await self.client.groups()}
             for shard in sorted(wanted):
-                if (group := self.ids.get(shard)) in known and group is not None:
+                if shard in self._ready: await self.client.limit_group(self.ids[shard], limit, shard)
+                elif (group := self.ids.get(shard)) in known and group is not None:
                     await self.client.reset_group(group, shard)
-                    await self.client.limit_group(group, self.limit, shard)
-                else: self.ids[shard] = await self.client.create_group(self.limit, shard)
-                self._ready.add(shard)
+                    await self.client.limit_group(group, limit, shard)
+                else: self.ids[shard] = await self.client.create_group(limit, shard)
+                self._ready[shard] = limit
                 self.adopted(self.ids[shard])
             self._keep()
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from .budget import COSTS, Budget, Gate, Kind
-from .core import Count, Fill, Market, Money, Order, count_str
+from .core import Count, Fill, Market, Money, Order, Price, count_str
 from .credentials import Credentials
 from kalshi_mm.marketdata import (
     AUTO_ROUTE, EventFees, FeeChange, Levels, Limits, ListedMarket, Refused, Series, read_book, read_costs, read_event_fees,
@@ -189,6 +189,13 @@ class PublicClient(Caller):
         listed = await self.call("GET", "/markets/:id", read_market, ticker)
         event = await self.event_fees(listed.event_ticker)
         return self._known(listed.market(await self.series(event.series_ticker), event))
+
+    async def paid(
+        self,
+        ticker: str,  # of a market that settled so long ago that it is found among the historical ones only (FACTS 3.4)
+    ) -> Price | None:  # None if it hasn't paid; an error of status 404 if it isn't found there either
+        "What each YES contract of an old market has paid"
+        return (await self.call("GET", "/historical/markets/:id", read_market, ticker)).paid
 
     async def open_markets(
         self,

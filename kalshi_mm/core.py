@@ -223,6 +223,7 @@ class Market(Struct, frozen=True):
     fee_type: str = "quadratic"  # of the series, or what its event puts in its place
     fee_multiplier: str = "1"  # a decimal number
     result: str = ""  # yes, no or scalar once it is known
+    paid: Price | None = None  # for each YES contract; None until it is settled
 
     @property
     def active(self) -> bool:

@@ -20,34 +20,19 @@ from .alerts import Alerts
 from .breaker import Breaker
 from .client import Client
 from .config import Settings
-from .core import ONE, KalshiMMError, Market, Order, is_ours
+from .core import KalshiMMError, Order, contracts, is_ours
 from .credentials import wall_ms
+from .discovery import Discovery
 from .feed import Feed, TwinFeed
 from .gateway import Gateway
 from .halts import RULES
 from .journal import Journal, JournalError, Latch, Stamp
 from .maker import MarketMaker
 from kalshi_mm.messages import (
-    Action,
-    Amend,
-    Cancel,
-    CancelAll,
-    ClockRead,
-    Command,
-    Decide,
-    Event,
-    ExchangeStatus,
-    FeedHealth,
-    FillSeen,
-    GroupSeen,
-    MarketListed,
-    MarketSettled,
-    MarketUnclear,
-    Notify,
-    Place,
-    ReadAccount,
+    Action, Amend, Cancel, CancelAll, ClockRead, Command, Decide, Event, ExchangeStatus, FeedHealth, FillSeen, GroupSeen, Notify,
+    Place, ReadAccount,
 )
-from .recent import Recent
+from .recent import Recent, parameters_of
 from .risk import Limits
 from .status import EngineStatus, KillReport, Outcome, status
 from .strategy import Params, SpreadCapture
@@ -95,14 +80,16 @@ class Engine:
     ):
         self.settings, self.client, self.journal, self.latch, self.now_ms = settings, client, journal, latch, now_ms
         self.maker = make_maker(settings, session)
+        self._configured = parameters_of(self.maker)
         self.alerts = Alerts(settings.alert_webhook_url, session, settings.kalshi_env, _log.warning)
         self._wake, self._look = asyncio.Event(), asyncio.Event()
         lines = TwinFeed if settings.redundant_feed else Feed
-        self.feed = lines(ws_url, lambda: client.handshake(ws_url), (), self.tell, now_ms,
+        self.feed = lines(ws_url, lambda: client.handshake(ws_url), (), self._heard, now_ms,
                           warn=self.note, changed=lambda ticker: self._look.set())  # fmt: skip
         self.breaker = Breaker(client, settings.fill_burst, latch.path.with_name("groups.json"), self._adopted)
+        self.discovery = Discovery(client, self.feed, self.maker, settings.target_series, self.tell, self.note, now_ms)
         self.gateway = Gateway(client, self.tell, now_ms, self.note, self.breaker, self._known, self._recalled,
-                               broken=self._broken)  # fmt: skip
+                               counts=self.discovery.concerns, broken=self._broken)  # fmt: skip
         self.swept = Stamp(latch.path.with_name("swept"))
         self.recent = Recent()  # for people to look at
         self.kill_report: KillReport | None = None
@@ -111,8 +98,6 @@ class Engine:
         self._inbox: deque[Event] = deque()
         self._notes: deque[str] = deque(maxlen=50)
         self._ending, self._everything = "", False
-        self._gone: set[str] = set()  # markets that have paid
-        self._refused: dict[str, str] = {}  # markets that aren't understood, and why
         self._halts: set[str] = set()  # as they were last kept
         self._remember_ms = 0
         self._later: asyncio.TimerHandle | None = None  # a start that waits
@@ -125,6 +110,10 @@ class Engine:
         self._inbox.append(event)
         if get_ident() == self._thread: self._wake.set()
         elif self._loop: self._loop.call_soon_threadsafe(self._wake.set)
+
+    def _heard(self, event: Event) -> None:
+        "What the stream tells; a fill only if it is ours to count"
+        if not isinstance(event, FillSeen) or self.discovery.concerns(event.fill): self.tell(event)
 
     def note(self, text: str, level: str = "warning") -> None:
         "Tell people; errors also those who aren't looking"
@@ -196,7 +185,8 @@ class Engine:
         "Trade until told to end, then cancel and verify"
         self._loop, self._thread = asyncio.get_running_loop(), get_ident()
         self._restore()
-        await self._discover()
+        opened = [m.open_ms for m in await self.discovery.look()]
+        self.gateway.fills_since_ms = self.gateway.fills_since_ms or min([self.discovery.first_ms, *opened])
         await self._exchange_status()
         if not {"kill", "group"} & self.maker.halts.active.keys(): await self.breaker.open(self.client.shards.values())
         if quote: self.command("start", "run")
@@ -253,6 +243,7 @@ class Engine:
             self.journal.commit()
             if second or self.maker.halts.active.keys() != self._halts: self._keep()
         except JournalError as e: self._broken(str(e))
+        self.breaker.limit = self.maker.config.limits.max_burst
         if second: self._ask_for_books()
         if second or any(isinstance(a, Place | Amend) for a in actions): self._look_at_latch()
         for a in actions:
@@ -282,17 +273,25 @@ class Engine:
     # beginning and end
     def _restore(self) -> None:
         "What earlier sessions left"
-        left = self.journal.restored(self.now_ms(), self.latch.reason)
+        before = self.journal.parameters()
+        kept = {n: now for n, (was, now) in before.items() if was == self._configured.get(n)}
+        left = self.journal.restored(self.now_ms(), self.latch.reason, kept)
         self.client.blocked = self.latch.reason and f"killed {self.latch.reason}"
         self.gateway.fills_since_ms = max([f.ts_ms for f in self.journal.fills()], default=0)
         said = self.settings.model_dump(mode="json", exclude={"alert_webhook_url"})  # a webhook's address is a secret
-        kept = {name: str(value) for name, value in said.items()}
-        self.journal.begin(self.maker.config.session, self.settings.kalshi_env, self.now_ms(), __version__, kept)
+        started = {name: str(value) for name, value in said.items()}
+        self.journal.begin(self.maker.config.session, self.settings.kalshi_env, self.now_ms(), __version__, started)
+        self.discovery.first_ms = self.journal.sessions()[0][2]
         if self.journal.repaired: self.note(self.journal.repaired, "error")
         self._forget()
         steered = [f"{t} is paused by {who}" for t, who in left.paused] + ["reduce only is on"] * left.reduce_only
+        steered += [f"{n} is {now}, as it was set; the setting is {self._configured[n]}" for n, now in kept.items()]
         if steered: self.note(f"still in force: {'; '.join(steered)}", "info")
-        self._carry_out(self._step(left))
+        for n in before.keys() - kept.keys():
+            self.note(f"{n} was set to {before[n][1]}; its setting is another one now, and holds: {self._configured.get(n)}")
+        actions = self._step(left)
+        self._remember_ms, self._halts = self.now_ms(), set(self.maker.halts.active)  # what was kept stays until we have looked
+        self._carry_out(actions)
 
     def _forget(self) -> None:
         "Records of sessions that are long over go"
@@ -309,7 +308,9 @@ class Engine:
         self._halts = set(halts)
         marks = {t: s.mark for t, s in self.maker.slots.items() if s.mark is not None and s.position.net}
         paused = {t: s.paused for t, s in self.maker.slots.items() if s.paused}
-        self.journal.remember(self.maker.day, marks, [h for h in halts.values() if h.latched], paused, self.maker.reduce_only)
+        first, now = self._configured, parameters_of(self.maker)
+        self.journal.remember(self.maker.day, marks, [h for h in halts.values() if h.latched], paused, self.maker.reduce_only,
+                              {n: (first[n], now[n]) for n in now if now[n] != first[n]})
 
     def _alert(self, level: str, text: str) -> None:
         self.journal.alert(self.now_ms(), level, text)
@@ -342,7 +343,7 @@ class Engine:
         for look in range(20):
             try:
                 orders = await self._ours()
-                left = [f"{o.side} {o.remaining / 100:g} {o.ticker} ({o.order_id})" for o in orders]
+                left = [f"{o.side} {contracts(o.remaining)} {o.ticker} ({o.order_id})" for o in orders]
                 clean = 0 if orders else clean + 1
                 if clean == 2: return []
                 if look % 5 == 4: await self.client.cancel_many([Cancel("the end", "", o.order_id, o.ticker) for o in orders])
@@ -363,7 +364,7 @@ class Engine:
             self._look.clear()
             try:
                 await self._exchange_status()
-                await self._discover()
+                await self.discovery.look()
             except ApiError as e: self.note(f"the exchange doesn't answer: {e}")
 
     async def _exchange_status(self) -> None:
@@ -381,36 +382,6 @@ class Engine:
     def _silent_ms(self, now: int) -> int:
         heard_ms = max(self.feed.health.last_message_ms, self.feed.health.last_ping_ms)
         return max(now - heard_ms, 0) if heard_ms else -1
-
-    async def _discover(self) -> None:
-        "Markets that are open or about to open, and what has become of those that were"
-        markets, refused = await self.client.open_markets(self.settings.target_series)
-        for ticker, why in refused: self._unclear(ticker, why)
-        for market in markets: self._listed(market)
-        listed = {m.ticker for m in markets} | {ticker for ticker, _ in refused}
-        for ticker in [t for t in self._followed() if t not in listed]:
-            market = await self.client.market(ticker)
-            self._listed(market)
-            if market.status == "finalized" and market.result in ("yes", "no"):
-                self.tell(MarketSettled(self.now_ms(), ticker, ONE if market.result == "yes" else 0))
-                self._gone.add(ticker)
-                self.feed.remove([ticker])
-
-    def _followed(self) -> list[str]:
-        "Markets whose end we wait for: those in the core, and those in which an earlier session left a position"
-        held = [t for t, p in self.journal.positions().items() if p.net]
-        return [t for t in dict.fromkeys([*self.maker.slots, *held]) if t not in self._gone]
-
-    def _listed(self, market: Market) -> None:
-        slot, doubted = self.maker.slots.get(market.ticker), self._refused.pop(market.ticker, "")
-        if slot is None: self.feed.add([market.ticker])
-        if slot is None or slot.market != market or doubted: self.tell(MarketListed(self.now_ms(), market))
-
-    def _unclear(self, ticker: str, why: str) -> None:
-        if self._refused.get(ticker) == why: return
-        self._refused[ticker] = why
-        self.note(f"{ticker} is left alone: {why}")
-        if ticker in self.maker.slots: self.tell(MarketUnclear(self.now_ms(), ticker, why))
 
     # the kill
     def _adopted(self, group_id: str) -> None: self.tell(GroupSeen(self.now_ms(), group_id, "adopted"))

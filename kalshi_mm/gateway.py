@@ -13,7 +13,7 @@ from typing import Any
 
 from .breaker import Breaker, sweep
 from .client import Client
-from .core import Money, Order
+from .core import Fill, Money, Order
 from kalshi_mm.messages import (
     AccountRead,
     AccountUnread,
@@ -67,11 +67,12 @@ class Gateway:
         breaker: Breaker | None = None,  # the order groups that orders join
         known: Callable[[], Iterable[Cancel]] = tuple,  # orders of ours that may rest, for a sweep
         recalled: Callable[[str], str] = lambda ticker: "",  # why what was asked for must not leave any more
-        fills_since_ms: int = 0,  # UTC; fills before then are known already
+        fills_since_ms: int = 0,  # UTC; fills before then are known already, or not ours
+        counts: Callable[[Fill], bool] = lambda fill: True,  # whether a fill of the account is ours to count
         broken: Callable[[str], None] | None = None,  # told of a fault of ours: nothing can be relied on then; None: `fail`
     ):
         self.client, self.tell, self.now_ms, self.fail, self.breaker, self.known = client, tell, now_ms, fail, breaker, known
-        self.recalled, self.fills_since_ms, self.broken = recalled, fills_since_ms, broken or fail
+        self.recalled, self.fills_since_ms, self.counts, self.broken = recalled, fills_since_ms, counts, broken or fail
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeping: set[bool] = set()
         self._balance_read: tuple[int, Money] | None = None  # (UTC ms, what it was)
@@ -145,7 +146,7 @@ class Gateway:
         "Read the account, and tell what it says"
         asked_ms, c = self.now_ms(), self.client
         try:
-            fills = await c.fills(max(self.fills_since_ms // 1000 - 120, 0))
+            fills = [f for f in await c.fills(max(self.fills_since_ms // 1000 - 120, 0)) if self.counts(f)]
             orders: dict[str, Order] = {}
             if a.since_ms: orders |= {o.order_id: o for o in await c.orders(a.since_ms // 1000)}
             orders |= {o.order_id: o for o in await c.resting_orders()}

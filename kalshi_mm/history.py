@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['MOST_CANDLES', 'span_json', 'candle_json', 'needed', 'candles', 'market_candlesticks', 'batch_candlesticks',
-           'event_candlesticks', 'cutoff', 'trades', 'incentive_programs']
+           'event_candlesticks', 'cutoff', 'trades', 'markets', 'market', 'incentive_programs']
 
 # %% ../nbs/13ea_history.ipynb #c563407f
 from .core import Market, count_str, price_str
-from .reads import Answer, Call, history_ms, trades_between
+from .reads import Answer, Call, archived, history_ms, shown, trades_between
 from .shapes import Json
 from .tape import Candle, Span, stretched
-from .wire import fault, one_of, out_of_bounds, rfc3339
+from .wire import fault, one_of, out_of_bounds, page, rfc3339
 
 # %% ../nbs/13ea_history.ipynb #cb28e605
 MOST_CANDLES = 10_000  # in one answer
@@ -88,6 +88,26 @@ def cutoff(c: Call) -> Answer:
 def trades(c: Call) -> Answer:
     "GET /historical/trades"
     return trades_between(c, 0, history_ms(c))
+
+
+def markets(c: Call) -> Answer:
+    "GET /historical/markets"
+    q = c.query
+    tickers, event, series = q.words("tickers"), q.text("event_ticker"), q.text("series_ticker")
+
+    def keep(m: Market) -> bool:
+        asked = (not tickers or m.ticker in tickers) and event in ("", m.event_ticker) and series in ("", m.series_ticker)
+        return asked and archived(c, m.ticker)
+
+    rows, cursor = page(list(c.markets.values()), keep, q.limit(tags=("gte", "lte")), q.text("cursor"))
+    return 200, {"cursor": cursor, "markets": [shown(c, m) for m in rows]}
+
+
+def market(c: Call) -> Answer:
+    "GET /historical/markets/{ticker}"
+    m = c.markets.get(c.args["ticker"])
+    if m is None or not archived(c, m.ticker): raise fault(404, "not_found")
+    return 200, {"market": shown(c, m)}
 
 # %% ../nbs/13ea_history.ipynb #7d54de25
 def incentive_programs(c: Call) -> Answer:

@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS alerts (n INTEGER PRIMARY KEY, ts_ms INTEGER NOT NULL
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS taken (session TEXT PRIMARY KEY);
 """
+_AGAIN = {"day", "marks"}  # facts that are worked out anew from what the exchange says
 _TABLES = ("sessions", "fills", "settlements", "alerts", "state")
 _OURS_NOT = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED,
              sqlite3.SQLITE_PERM}  # fmt: skip
@@ -158,7 +159,10 @@ class Journal:
         row = (ts_ms, self.session, level, text)
         self._rows.append(("INSERT INTO alerts (ts_ms, session, level, text) VALUES (?, ?, ?, ?)", row))
 
-    def commit(self) -> None:
+    def commit(
+        self,
+        through: bool = False,  # to the disk itself, so that a power cut doesn't take it
+    ) -> None:
         "Make what is queued durable; JournalError if the disk won't"
         wrong: Exception | None = None
         try:
@@ -166,6 +170,7 @@ class Journal:
         except OSError as e: wrong = e
         if self._rows:
             try:
+                if through: self._db.execute("PRAGMA synchronous=FULL")
                 self._db.execute("BEGIN")
                 for sql, row in self._rows: self._db.execute(sql, row)
                 self._db.execute("COMMIT")
@@ -173,6 +178,8 @@ class Journal:
             except sqlite3.Error as e:
                 wrong = e
                 if self._db.in_transaction: self._db.execute("ROLLBACK")
+            finally:
+                if through: self._db.execute("PRAGMA synchronous=NORMAL")
         if wrong: raise JournalError(f"the journal {self.path} can't be written: {wrong}") from wrong
 
     def remember(
@@ -182,14 +189,16 @@ class Journal:
         halts: list[Halt],  # the latched ones
         paused: Mapping[str, str] | None = None,  # markets, and who has paused each
         reduce_only: bool = False,
+        parameters: Mapping[str, tuple[str, str]] | None = None,  # {name: (as the settings have it, as a person has set it)}
     ) -> None:
         "Commit what a restart needs besides the fills, where it has changed"
-        facts = {"day": day, "marks": marks, "halts": halts, "paused": paused or {}, "reduce_only": reduce_only}
+        facts = {"day": day, "marks": marks, "halts": halts, "paused": paused or {}, "reduce_only": reduce_only,
+                 "parameters": parameters or {}}  # fmt: skip
         now = {name: _encode(value).decode() for name, value in facts.items()}
         changed = {name: body for name, body in now.items() if self._state.get(name) != body}
         if changed and self._record: self._record.add(b"=", _encode(now))
         self._rows += [("INSERT OR REPLACE INTO state VALUES (?, ?)", row) for row in changed.items()]
-        self.commit()
+        self.commit(through=not changed.keys() <= _AGAIN)
         self._state = now
 
     def close(self) -> None:
@@ -284,8 +293,18 @@ class Journal:
             if ticker in held: held[ticker] = held[ticker].settled(value)
         return held
 
-    def restored(self, now_ms: int, killed: str = "") -> Restored:
-        "What earlier sessions left, as an event; `killed` is the kill latch's reason if it is set"
+    def parameters(self) -> dict[str, tuple[str, str]]:
+        "{name: (as the settings had it, as a person has set it)} of what was set in earlier sessions"
+        found = self._db.execute("SELECT body FROM state WHERE name = 'parameters'").fetchone()
+        return {name: (was, now) for name, (was, now) in json.loads(found[0]).items()} if found else {}
+
+    def restored(
+        self,
+        now_ms: int,  # UTC
+        killed: str = "",  # the kill latch's reason if it is set
+        parameters: Mapping[str, str] | None = None,  # {name: value in its unit} of those that still hold
+    ) -> Restored:
+        "What earlier sessions left, as an event"
         kept = {name: json.loads(body) for name, body in self._db.execute("SELECT name, body FROM state")}
         day = kept.get("day") or {"day": "", "open": 0, "peak": 0, "now": 0}
         halts = [(h["rule"], h["reason"], h["since_ms"]) for h in kept.get("halts", []) if h["rule"] != "kill"]
@@ -295,7 +314,7 @@ class Journal:
         return Restored(
             now_ms, tuple(self.positions().values()), tuple(f.trade_id for f in self.fills()),
             day["day"], day["open"], day["peak"], day["now"], tuple(kept.get("marks", {}).items()), tuple(halts), unclean,
-            tuple(kept.get("paused", {}).items()), kept.get("reduce_only", False),
+            tuple(kept.get("paused", {}).items()), kept.get("reduce_only", False), tuple((parameters or {}).items()),
         )  # fmt: skip
 
 # %% ../nbs/09_journal.ipynb #4b2f279f
@@ -323,6 +342,9 @@ class Latch:
             f.write(reason + "\n")
             f.flush()
             os.fsync(f.fileno())
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try: os.fsync(folder)  # or a power cut may take the new name away
+        finally: os.close(folder)
 
     def clear(self) -> None:
         "Re-arm"

@@ -6,7 +6,7 @@
 __all__ = ['MarketMaker']
 
 # %% ../nbs/06_maker.ipynb #c62b89e8
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import structs
@@ -15,42 +15,10 @@ from .audit import Audit
 from .core import ONE, Count, Fill, Money, Position, Price, Side, cents, client_id, is_ours
 from .halts import RULES, Halts
 from kalshi_mm.messages import (
-    AccountRead,
-    AccountUnread,
-    Action,
-    Amend,
-    BookDelta,
-    BookRead,
-    BookSnapshot,
-    BookStale,
-    Cancel,
-    CancelAll,
-    ClockRead,
-    Command,
-    Connection,
-    Decide,
-    Event,
-    ExchangeStatus,
-    FeedHealth,
-    FillSeen,
-    GroupSeen,
-    MarketListed,
-    MarketSettled,
-    MarketStatus,
-    MarketUnclear,
-    Notify,
-    OrderAmended,
-    OrderCanceled,
-    OrderGone,
-    OrderPlaced,
-    OrderSeen,
-    OrderUnclear,
-    Place,
-    ReadBooks,
-    Restored,
-    Trade,
-    WriteRejected,
-    WriteUnknown,
+    AccountRead, AccountUnread, Action, Amend, BookDelta, BookRead, BookSnapshot, BookStale, Cancel, CancelAll, ClockRead,
+    Command, Connection, Decide, Event, ExchangeStatus, FeedHealth, FillSeen, GroupSeen, MarketListed, MarketSettled,
+    MarketStatus, MarketUnclear, Notify, OrderAmended, OrderCanceled, OrderGone, OrderPlaced, OrderSeen, OrderUnclear, Place,
+    ReadBooks, Restored, Trade, WriteRejected, WriteUnknown,
 )
 from .orderbook import BookError, OrderBook
 from .orders import Orders
@@ -59,7 +27,7 @@ from .reconcile import Reconciler
 from .risk import Day, Exposure, check_order, mark_price
 from .slot import Slot, terms
 from .strategy import NoQuote, Quotes, SpreadCapture, Strategy, View
-from .tuning import BadParameter, Config, retuned
+from .tuning import BadParameter, Config, retuned, tuned
 from .watch import Watch
 
 # %% ../nbs/06_maker.ipynb #1bfd4c75
@@ -114,12 +82,12 @@ class MarketMaker:
     # markets and books
     def _listed(self, e: MarketListed) -> None:
         m, (fees, unclear) = e.market, terms(e.market)
-        if slot := self.slots.get(m.ticker): slot.market, slot.fees = m, fees
+        if slot := self.slots.get(m.ticker): slot.market, slot.fees, slot.quoted = m, fees, e.quoted
         else:
             position = self._held.pop(m.ticker, Position(m.ticker))
             mark = self._marks.get(m.ticker)
             self.slots[m.ticker] = Slot(m, fees, OrderBook(m.ticker), position, mark, worst=abs(position.net), marked_ms=e.ts_ms,
-                                        paused=self._paused.pop(m.ticker, ""))  # fmt: skip
+                                        paused=self._paused.pop(m.ticker, ""), quoted=e.quoted)  # fmt: skip
         if unclear: self.watch.set("terms", unclear, e.ts_ms, m.ticker)
         else: self.watch.clear("terms", m.ticker)
         self._dirty.add(m.ticker)
@@ -134,8 +102,10 @@ class MarketMaker:
             self._dirty.add(e.ticker)
 
     def _settle(self, e: MarketSettled) -> None:
-        if (slot := self.slots.get(e.ticker)) is None: return
-        slot.market = structs.replace(slot.market, status="finalized")
+        if (slot := self.slots.get(e.ticker)) is None:
+            if e.ticker in self._held: self._held[e.ticker] = self._held[e.ticker].settled(e.value)
+            return
+        slot.market = structs.replace(slot.market, status="finalized", paid=e.value)
         slot.position, slot.mark = slot.position.settled(e.value), e.value
         slot.quotes = Quotes.none(f"settled at {cents(e.value)}")
         self._dirty.add(e.ticker)
@@ -199,6 +169,9 @@ class MarketMaker:
         if e.day: self.watch.day = Day(e.day, e.day_open, e.day_peak, e.day_now)
         for rule, reason, since_ms in e.halts: self.halts.set(rule if rule in RULES else "error", reason, since_ms)
         if e.unclean: self.account.doubt(e.ts_ms + self.config.patience_ms)
+        if e.parameters and isinstance(self.strategy, SpreadCapture):
+            try: self.strategy.params, self.config = tuned(self.strategy.params, self.config, dict(e.parameters))
+            except BadParameter as err: self._notify("warning", f"what was set in an earlier session can't be any more: {err}")
         self._paused, self.reduce_only = dict(e.paused), e.reduce_only
         for t, slot in self.slots.items(): slot.paused = self._paused.pop(t, slot.paused)
 
@@ -313,7 +286,8 @@ class MarketMaker:
         for ticker in list(self.slots) if full else sorted(self._dirty): self._value(self.slots[ticker], now)
         passed, self._decided_ms = now - self._decided_ms if self._decided_ms else 0, now
         for ticker in {w.ticker for w in self.orders.pending()} & self.slots.keys(): self.slots[ticker].quoting_ms += passed
-        self.watch.measure(self.slots, self.profit, self.config.limits, now)
+        if self.day or self.account.ready:  # what was before the first day isn't its loss
+            self.watch.measure(self.slots, self.profit, self.config.limits, now)
         wanted = list(self.slots) if full or self.halts or not self.quoting else sorted(self._dirty)
         self._dirty.clear()
         writes: list[tuple[int, Place | Amend | Cancel]] = []
@@ -355,6 +329,7 @@ class MarketMaker:
         if stops: return f"halted, {'; '.join(stops)}"
         if not self.quoting: return "stopped"
         if slot.paused: return f"paused by {slot.paused}"
+        if not slot.quoted: return f"{slot.market.series_ticker} is not the series that is traded here"
         if not self.account.ready: return "waiting for the account to be read"
         if not slot.market.active: return f"the market is {slot.market.status}"
         if now < slot.market.open_ms: return "the market isn't open yet"
@@ -413,6 +388,11 @@ class MarketMaker:
         return {t: Exposure(s.position.net, *self.orders.exposure(t)) for t, s in self.slots.items()}
 
     # questions
+    @property
+    def elsewhere(self) -> Mapping[str, Position]:
+        "Positions in markets that have not been listed here"
+        return self._held
+
     def own(self, slot: Slot, side: Side) -> dict[Price, Count]:
         "Our part of a book: as the stream marks it, or as our orders tell if it marks none"
         return slot.own[side] if self._tagged else self.orders.resting_by_price(slot.market.ticker, side)

@@ -129,6 +129,7 @@ class ListedMarket(Struct):
     floor_strike: float | None = None
     cap_strike: float | None = None
     result: str | None = None
+    settlement_value_dollars: Decimal | None = None
 
     def __post_init__(self) -> None:
         self.grid()
@@ -137,13 +138,20 @@ class ListedMarket(Struct):
         "The prices it allows; ValueError if its ranges make no grid"
         return TickGrid.of((price_of(r.start), price_of(r.end), price_of(r.step)) for r in self.price_ranges)
 
+    @property
+    def paid(self) -> Price | None:
+        "What each YES contract has paid; None if it hasn't"
+        if self.status != "finalized": return None
+        if self.settlement_value_dollars is not None: return price_of(self.settlement_value_dollars)
+        return {"yes": ONE, "no": 0}.get(self.result or "")
+
     def market(self, series: Series, event: EventFees) -> Market:
         "The market with the fees that hold for it"
         return Market(
             self.ticker, self.event_ticker, series.ticker, self.yes_sub_title, self.status,
             ms_of(self.open_time), ms_of(self.close_time), self.grid(),
             self.strike_type or "", self.floor_strike, self.cap_strike, self.exchange_index,
-            event.fee_type or series.fee_type, event.fee_multiplier or series.fee_multiplier, self.result or "",
+            event.fee_type or series.fee_type, event.fee_multiplier or series.fee_multiplier, self.result or "", self.paid,
         )
 
 # %% ../nbs/06c_marketdata.ipynb #27bab229

@@ -23,9 +23,10 @@ class _Event(Struct, frozen=True, tag=True, tag_field="t"):
 
 
 class MarketListed(_Event, frozen=True):
-    "A market that may be quoted, or new facts about one that is known"
+    "A market that is followed, or new facts about one that is known"
 
     market: Market
+    quoted: bool = True  # False for one of another series in which something is held
 
 
 class MarketStatus(_Event, frozen=True):
@@ -241,6 +242,7 @@ class Restored(_Event, frozen=True):
     unclean: bool = False  # the last session did not end in order: a write of it may still be on its way
     paused: tuple[tuple[str, str], ...] = ()  # (ticker, who paused it)
     reduce_only: bool = False
+    parameters: tuple[tuple[str, str], ...] = ()  # (name, value in its unit) of those that a person has set
 
 
 class Command(_Event, frozen=True):

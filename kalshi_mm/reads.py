@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['BASE', 'HISTORY_MS', 'Answer', 'STATUS_FILTER', 'Call', 'between', 'exchange_status', 'exchange_schedule',
-           'user_data_timestamp', 'shown', 'filtered_by_status', 'by_series', 'series_list', 'series',
-           'series_fee_changes', 'events', 'event', 'markets', 'market', 'book_of', 'orderbook', 'orderbooks',
-           'history_ms', 'trades_between', 'trades', 'account_limits', 'endpoint_costs', 'balance', 'positions',
+           'user_data_timestamp', 'history_ms', 'shown', 'filtered_by_status', 'by_series', 'series_list', 'series',
+           'series_fee_changes', 'events', 'event', 'markets', 'archived', 'market', 'book_of', 'orderbook',
+           'orderbooks', 'trades_between', 'trades', 'account_limits', 'endpoint_costs', 'balance', 'positions',
            'fills', 'settlements', 'order_of', 'resting_value', 'netting', 'orders', 'order', 'ahead', 'queue_position',
            'queue_positions', 'groups', 'group']
 
@@ -96,6 +96,11 @@ STATUS_FILTER = {"unopened": ("initialized",), "open": ("active",), "paused": ("
                  "closed": ("closed", "determined", "disputed", "amended"), "settled": ("finalized",)}
 
 
+def history_ms(c: Call) -> int:
+    "What is older than this is history, UTC milliseconds"
+    return c.now - HISTORY_MS
+
+
 def shown(c: Call, m: Market) -> Json:
     "A market as it trades now"
     return market_json(m, c.day.figures(m.ticker), c.day.terms(m.ticker))
@@ -164,6 +169,7 @@ def markets(c: Call) -> Answer:
     bounds = {n: (q.number(f"min_{n}_ts"), q.number(f"max_{n}_ts")) for n in ("created", "updated", "close", "settled")}
 
     def keep(m: Market) -> bool:
+        if archived(c, m.ticker): return False
         t = c.day.terms(m.ticker)
         times = {"created": t.created_ms, "updated": t.updated_ms, "close": m.close_ms, "settled": t.settled_ms}
         return ((not tickers or m.ticker in tickers) and event in ("", m.event_ticker) and series in ("", m.series_ticker)
@@ -174,9 +180,16 @@ def markets(c: Call) -> Answer:
     return 200, {"cursor": cursor, "markets": [shown(c, m) for m in rows]}
 
 
+def archived(c: Call, ticker: str) -> bool:
+    "Whether a market has been settled for so long that it is found among the historical ones only"
+    settled_ms = c.day.terms(ticker).settled_ms
+    return settled_ms is not None and settled_ms < history_ms(c)
+
+
 def market(c: Call) -> Answer:
     "GET /markets/{ticker}"
-    if (m := c.markets.get(c.args["ticker"])) is None: raise fault(404, "not_found")
+    m = c.markets.get(c.args["ticker"])
+    if m is None or archived(c, m.ticker): raise fault(404, "not_found")
     return 200, {"market": shown(c, m)}
 
 # %% ../nbs/13e_reads.ipynb #ab1e1477
@@ -195,11 +208,6 @@ def orderbooks(c: Call) -> Answer:
     tickers = c.query.words("tickers")
     if not 1 <= len(tickers) <= 100: raise fault(400, "invalid_parameters", details="tickers: from 1 to 100 are needed")
     return 200, {"orderbooks": [{"ticker": t, "orderbook_fp": book_of(c, t)} for t in tickers]}
-
-
-def history_ms(c: Call) -> int:
-    "What is older than this is history, UTC milliseconds"
-    return c.now - HISTORY_MS
 
 
 def trades_between(c: Call, begin_ms: int, end_ms: int) -> Answer:

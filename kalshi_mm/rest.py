@@ -239,6 +239,8 @@ OPERATIONS = (
     _public("GetIncentivePrograms", "/incentive_programs", history.incentive_programs),
     _public("GetHistoricalCutoff", "/historical/cutoff", history.cutoff),
     _public("GetTradesHistorical", "/historical/trades", history.trades),
+    _public("GetHistoricalMarkets", "/historical/markets", history.markets),
+    _public("GetHistoricalMarket", "/historical/markets/{ticker}", history.market),
     _public("GetAccountEndpointCosts", "/account/endpoint_costs", reads.endpoint_costs),
     _private("GetAccountApiLimits", "/account/limits", reads.account_limits),
     Operation("GetBalance", "GET", "/portfolio/balance", reads.balance, bucket="balance", cost=1),

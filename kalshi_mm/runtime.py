@@ -9,6 +9,7 @@ __all__ = ['Home', 'write_private', 'new_token', 'page_link', 'Running']
 import os
 import secrets
 import socket
+from glob import glob
 from pathlib import Path
 
 import msgspec
@@ -119,7 +120,8 @@ class Running(Struct):
     def all(cls, settings: Settings) -> "list[Running]":
         "Engines that have left word here and not ended in order: those that listen first, then the newest"
         found = []
-        for path in settings.state_dir.glob("*/engine.json"):
+        for name in glob("*/engine.json", root_dir=settings.state_dir):  # a folder that has just gone has none
+            path = settings.state_dir / name
             try: found.append((path.stat().st_mtime, msgspec.json.decode(path.read_bytes(), type=cls)))
             except (OSError, msgspec.DecodeError): continue  # half written, or of another version
         found.sort(key=lambda pair: (pair[1].listens, pair[0]), reverse=True)

@@ -36,12 +36,14 @@ class Slot:
     quoting_ms: int = 0  # time with at least one order resting
     marked_ms: int = 0  # UTC, when the book was last live enough to value it
     paused: str = ""  # who has paused it
+    quoted: bool = True  # False for a market of another series, which is followed since something is held there
 
     def take(self, fill: Fill) -> None:
         "Add a fill to the position and the figures"
         middle = self.value if self.mark is None else self.mark
         self.captured += fill.side.sign * cost(middle - fill.price, fill.count)
         self.position = self.position.after(fill)
+        if self.market.paid is not None: self.position = self.position.settled(self.market.paid)  # a fill that comes late
         self.fills, self.traded = self.fills + 1, self.traded + fill.count
         self.worst = max(self.worst, abs(self.position.net))
 

@@ -15,6 +15,7 @@ import pytest
 import websockets
 from msgspec.structs import replace
 
+from kalshi_mm import reads
 from kalshi_mm.core import CENT, CONTRACT, DOLLAR, ONE, Side, TickGrid
 from kalshi_mm.matching import Exchange
 from kalshi_mm.priority import NewOrder
@@ -122,7 +123,7 @@ READS: list[tuple[str, dict[str, Any]]] = [
                                "include_latest_before_start": "true"}),
     ("/incentive_programs", {"status": "active", "type": "liquidity"}), ("/historical/cutoff", {}),
     ("/historical/trades", {"ticker": "{ticker}"}), ("/portfolio/summary/total_resting_order_value", {}),
-    ("/portfolio/subaccounts/netting", {}),
+    ("/portfolio/subaccounts/netting", {}), ("/historical/markets", {"limit": 3}),
 ]
 
 
@@ -135,7 +136,8 @@ async def look(me: Client, read: tuple[str, dict[str, Any]], ticker: str, order:
 
 @needs_specs
 @pytest.mark.parametrize("seed", [1, 2])
-def test_every_answer_and_every_frame_of_a_random_session_fits_the_specification(tmp_path: Path, seed: int):
+def test_every_answer_and_every_frame_of_a_random_session_fits_the_specification(
+        tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch):
     traffic = SimulatedDay(CALIBRATION, date(2026, 11, 24), seed)
     clock = MarketClock(wall_ms(), traffic.markets[0].open_ms, speed=600)
     tickers = [m.ticker for m in traffic.markets]
@@ -143,7 +145,7 @@ def test_every_answer_and_every_frame_of_a_random_session_fits_the_specification
     stream_judge().seen.clear()
 
     async def story() -> None:
-        async with running(tmp_path, traffic=traffic, clock=clock, judge=rest_judge()) as (_, members):
+        async with running(tmp_path, traffic=traffic, clock=clock, judge=rest_judge()) as (sandbox, members):
             async with members["ann"].stream(stream_judge()) as stream:
                 await stream.subscribe(*CHANNELS, market_tickers=tickers, use_yes_price=True, send_initial_snapshot=True)
                 await stream.subscribe("orderbook_delta", market_tickers=tickers[:2])
@@ -165,6 +167,18 @@ def test_every_answer_and_every_frame_of_a_random_session_fits_the_specification
             for read in READS: await look(ann, read, tickers[0], order["order_id"], group["order_group_id"])
             await ann.ask("DELETE", f"/portfolio/order_groups/{group['order_group_id']}")
             await ann.ask("POST", f"/portfolio/events/orders/{order['order_id']}/decrease", {"reduce_to": "0.5"})
+            x, old = sandbox.exchange, tickers[-1]
+            for status in ("closed", "determined"): x.set_status(old, status, sandbox.now(), 3700)
+            x.settle(old, 3700, sandbox.now())
+            sandbox.day.publish()
+            assert (await ann.ask("GET", f"/markets/{old}"))[0] == 200
+            assert (await ann.ask("GET", f"/historical/markets/{old}"))[0] == 404
+            monkeypatch.setattr(reads, "HISTORY_MS", -1)  # whatever has settled is history
+            assert (await ann.ask("GET", f"/markets/{old}"))[0] == 404
+            assert old not in {m["ticker"] for m in (await ann.ask("GET", "/markets"))[1]["markets"]}
+            assert [m["ticker"] for m in (await ann.ask("GET", "/historical/markets"))[1]["markets"]] == [old]
+            found = (await ann.ask("GET", f"/historical/markets/{old}"))[1]["market"]
+            assert (found["result"], found["settlement_value_dollars"]) == ("scalar", "0.3700")
 
     run(story())
     assert {op.name for op in OPERATIONS} - {name for name, _ in rest_judge().seen} == {"V1"}

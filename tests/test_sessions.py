@@ -41,9 +41,9 @@ def exchange(start: Start) -> dict[str, Any]:
     return process.json("rest")
 
 
-def engine_on(exchange: dict[str, Any], start: Start, tmp_path: Path, *words: str) -> tuple[Process, dict[str, Any]]:
+def engine_on(exchange: dict[str, Any], start: Start, tmp_path: Path, *words: str, **env_: str) -> tuple[Process, dict[str, Any]]:
     "An engine on a running exchange, and what it says of itself"
-    env = environment(tmp_path, KALSHI_API_KEY_ID=exchange["key_id"], KALSHI_PRIVATE_KEY_FILE=exchange["key_file"])
+    env = environment(tmp_path, KALSHI_API_KEY_ID=exchange["key_id"], KALSHI_PRIVATE_KEY_FILE=exchange["key_file"], **env_)
     process = start("run", "--env", "sandbox", "--rest", exchange["rest"], "--ws", exchange["ws"], "--control-port", "0",
                     "--json", *words, env=env)
     return process, process.json("started")["started"]
@@ -54,6 +54,11 @@ def said(tmp_path: Path, *words: str, **env: str) -> tuple[int, str]:
     given = environment(tmp_path, **env)
     done = subprocess.run([*COMMAND, *words], cwd=tmp_path, env=given, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout + done.stderr
+
+
+def parameters(tmp_path: Path) -> list[list[str]]:
+    "Names and values, as `kalshi-mm set` lists them"
+    return [line.split()[:2] for line in said(tmp_path, "set")[1].splitlines()]
 
 
 def trading(where: dict[str, Any], fills: int = 0) -> Callable[[], Any]:
@@ -152,19 +157,28 @@ def test_what_an_operator_steers_is_done_and_outlives_the_engine(exchange, start
     asked = said(tmp_path, "set", "skew_ticks=3", "default_order_size=7")[1]
     assert asked == "Asked to set skew_ticks 4 -> 3, default_order_size 10 -> 7.\n"
     assert "skew_ticks: 99 is not between 0 and 50 ticks" in said(tmp_path, "set", "skew_ticks=99", "min_spread=4")[1]
-    listed = [line.split()[:2] for line in said(tmp_path, "set")[1].splitlines()]
+    listed = parameters(tmp_path)
     assert ["skew_ticks", "3"] in listed and ["default_order_size", "7"] in listed and ["min_spread", "5"] in listed
     assert said(tmp_path, "reduce-only")[0] == 0
     until(lambda: get(status, where)["maker"]["reduce_only"], "reduce only")
     assert process.end()[0] == 0
 
-    _, where = engine_on(exchange, start, tmp_path)
+    process, where = engine_on(exchange, start, tmp_path)
     status = f"{where['control']}/api/strategy/status"
     again = until(lambda: (now := get(status, where)["maker"])["markets"] and now, "the next engine")
     assert again["reduce_only"] and [m["paused"] for m in again["markets"] if m["ticker"] == ticker] == [True]
     assert any(f"still in force: {ticker} is paused by cli; reduce only is on" in n for n in get(status, where)["notes"])
     assert said(tmp_path, "resume", ending)[0] == said(tmp_path, "reduce-only", "--off")[0] == 0
     until(lambda: ticker in quoted(), "it is quoted again")
+    notes = get(status, where)["notes"]
+    assert any("skew_ticks is 3, as it was set; the setting is 4" in n for n in notes), notes
+    assert ["skew_ticks", "3"] in (now := parameters(tmp_path)) and ["default_order_size", "7"] in now
+    assert process.end()[0] == 0
+
+    _, where = engine_on(exchange, start, tmp_path, SKEW_TICKS="6")  # what somebody writes into the settings is newer
+    notes = get(f"{where['control']}/api/strategy/status", where)["notes"]
+    assert any("skew_ticks was set to 3; its setting is another one now, and holds: 6" in n for n in notes), notes
+    assert ["skew_ticks", "6"] in (now := parameters(tmp_path)) and ["default_order_size", "7"] in now
 
 
 def test_a_second_engine_on_the_account_is_told_who_has_it(exchange, start: Start, tmp_path: Path):
