@@ -90,14 +90,17 @@ def order_findings(
 def position_finding(
     theirs: Mapping[str, Count],  # by ticker, signed
     ours: Mapping[str, Count],  # by the journal
+    series: str,  # ticker; what the journal doesn't know in other series is somebody else's business
 ) -> Finding:
     "Whether the exchange and the journal hold the same"
-    off = sorted(t for t in theirs.keys() | ours.keys() if theirs.get(t, 0) != ours.get(t, 0))
-    held = sum(n != 0 for n in theirs.values())
-    if not off: return ok("positions", f"{held or 'no'} open, as in the journal")
+    here_or_ours = {t for t in theirs if t in ours or t.startswith(f"{series}-")}
+    off = sorted(t for t in here_or_ours | ours.keys() if theirs.get(t, 0) != ours.get(t, 0))
+    held, others = sum(theirs[t] != 0 for t in here_or_ours), sum(n != 0 for t, n in theirs.items() if t not in here_or_ours)
+    elsewhere = f"; {others} in other series, left alone" if others else ""
+    if not off: return ok("positions", f"{held or 'no'} open in {series}, as in the journal{elsewhere}")
     t = off[0]
     there, here = contracts(theirs.get(t, 0)), contracts(ours.get(t, 0))
-    said = f"{len(off)} differ, such as {t}: the exchange has {there}, the journal {here}"
+    said = f"{len(off)} differ, such as {t}: the exchange has {there}, the journal {here}{elsewhere}"
     return warning("positions", said, "traded by hand or elsewhere? the next run takes the fills from the exchange")
 
 # %% ../nbs/17e_doctor.ipynb #9d505b10
@@ -157,7 +160,7 @@ async def examine(
     found += journal_findings(home)
     asked, markets = await check_account(client, settings, credentials, now_ms)
     found += asked
-    try: found += await _account_findings(client, home)
+    try: found += await _account_findings(client, home, settings.target_series)
     except (ApiError, JournalError) as e: found.append(warning("orders", f"what rests can't be told: {e}", "try again"))
     if probing and (owner or killed):
         found.append(warning("probe", "not made while an engine trades or a kill is in force", "stop it first"))
@@ -167,11 +170,11 @@ async def examine(
     return found, markets
 
 
-async def _account_findings(client: Client, home: Home) -> list[Finding]:
+async def _account_findings(client: Client, home: Home, series: str) -> list[Finding]:
     sessions: set[str] = set()
     ours: dict[str, Count] = {}
     if home.journal.exists():
         journal = Journal(home.journal, writes=False)
         try: sessions, ours = {s[0] for s in journal.sessions()}, {t: p.net for t, p in journal.positions().items()}
         finally: journal.close()
-    return [*order_findings(await client.resting_orders(), sessions), position_finding(await client.positions(), ours)]
+    return [*order_findings(await client.resting_orders(), sessions), position_finding(await client.positions(), ours, series)]

@@ -146,7 +146,8 @@ def set_(
     values: Annotated[list[str] | None, typer.Argument(help="NAME=VALUE, in the units that the list shows.")] = None,
     control_port: ControlPort = None,
 ) -> None:
-    """Change parameters of the running engine, all or none; without any, list them. Settings hold for the next one.
+    """Change parameters of the running engine, all or none; without any, list them. They hold for later runs too, until the
+    setting itself changes.
     Example: `kalshi-mm set min_spread=6 skew_ticks=2`
     """
     changes = dict(v.partition("=")[::2] for v in values or [])

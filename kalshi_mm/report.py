@@ -6,7 +6,7 @@
 __all__ = ['Attribution', 'attribution', 'total', 'headline', 'live_table', 'summary', 'left_behind']
 
 # %% ../nbs/16_report.ipynb #0afc7090
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 from rich import box
@@ -60,6 +60,12 @@ def _why(bid: SideStatus, ask: SideStatus) -> str:
     return "; ".join(f"no {name}: {s.why}" for name, s in (("bid", bid), ("ask", ask)) if not s.wanted)
 
 
+def _names(markets: Sequence[MarketStatus]) -> list[str]:
+    "What to call them: by the outcome, and by the event too if there are several"
+    events = [m.ticker.split("-")[1] if "-" in m.ticker else "" for m in markets]
+    return [f"{e} {m.title}".strip() if len(set(events)) > 1 else m.title for e, m in zip(events, markets, strict=True)]
+
+
 def _net(net: str) -> str: return f"{parse_count(net) / 100:+g}" if parse_count(net) else "0"
 
 
@@ -78,9 +84,10 @@ def live_table(s: EngineStatus) -> Group:
     for name in ("market", "others", "ours"): table.add_column(name, no_wrap=True)
     for name in ("position", "P&L", "fills"): table.add_column(name, justify="right", no_wrap=True)
     table.add_column("why", overflow="ellipsis", no_wrap=True, ratio=1)
-    for m in s.maker.markets:
+    shown = [m for m in s.maker.markets if m.status != "finalized" or parse_count(m.net)]
+    for m, name in zip(shown, _names(shown), strict=True):
         table.add_row(
-            m.title, _pair(m.bid.others, m.ask.others), _pair(m.bid.ours, m.ask.ours), _net(m.net),
+            name, _pair(m.bid.others, m.ask.others), _pair(m.bid.ours, m.ask.ours), _net(m.net),
             dollars(parse_money(m.pnl)), str(m.fills), _why(m.bid, m.ask),
         )  # fmt: skip
     notes = [Text(n, style="dim", overflow="ellipsis", no_wrap=True) for n in s.notes[-5:]]
@@ -98,9 +105,9 @@ def summary(outcome: Outcome) -> Group:
         money = [dollars(x) for x in (a.captured, a.drift, a.fees, a.profit)]
         table.add_row(name, str(fills), traded.removesuffix(".00"), *money, net, worst.removesuffix(".00"), quoting)
 
-    for m in s.maker.markets:
+    for m, name in zip(s.maker.markets, _names(s.maker.markets), strict=True):
         share = f"{min(float(m.quoting_s) / lasted_s, 1):.0%}"
-        row(m.title, attribution(m), m.fills, m.traded, _net(m.net), m.worst, share)
+        row(name, attribution(m), m.fills, m.traded, _net(m.net), m.worst, share)
     traded = sum(parse_count(m.traded) for m in s.maker.markets)
     table.add_section()
     row("all", total(s.maker.markets), s.maker.fills, f"{traded / 100:g}", "", "", "")

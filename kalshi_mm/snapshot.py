@@ -19,7 +19,7 @@ from .maker import MarketMaker
 from .orders import Working
 from .recent import CommandRow, FillSeenAt, QuoteRow, Recent, Ring, parameters_of
 from .slot import Slot
-from .status import EngineStatus, KillReport, strike, worst_of_events
+from .status import EngineStatus, KillReport, in_order, open_events, worst_of_events
 from .tuning import PARAMETERS
 
 # %% ../nbs/16b_snapshot.ipynb #4a366db3
@@ -103,9 +103,8 @@ def quote_look(q: QuoteRow) -> QuoteLook: return QuoteLook(q.ts_ms, _price(q.pri
 def if_filled(maker: MarketMaker) -> Money:
     "Profit of the worst case, below zero for a loss: the least welcome winners, and every resting order that hurts fills"
     resting = [(o.ticker, o.side, o.price, o.remaining) for o in _undone(maker)]
-    events: dict[str, list[Slot]] = {}
-    for s in maker.slots.values(): events.setdefault(s.market.event_ticker, []).append(s)
-    return sum(min(_result(slots, resting, winner.market.ticker) for winner in slots) for slots in events.values())
+    return sum(min(_result(slots, resting, winner) for winner in [s.market.ticker for s in slots] + [""] * (not complete))
+               for slots, complete in open_events(maker))
 
 
 def _result(slots: list[Slot], resting: Iterable[tuple[str, Side, Price, Count]], winner: str) -> Money:
@@ -285,7 +284,7 @@ class Snapshot(Struct, frozen=True):
     log: str
     engine: EngineStatus
     reduce_only: bool
-    markets: list[MarketLook]  # in the order of engine.maker.markets
+    markets: list[MarketLook]  # in the order of engine.maker.markets, without those that have paid, which are the last there
     orders: list[OrderRow]
     fills: list[FillRow]  # the last 50, newest last
     session_pnl: dict[str, str]  # captured + drift - fees = profit, in dollars
@@ -320,7 +319,7 @@ def snapshot(
     wants: Wants,
 ) -> Snapshot:
     "Everything that the panel shows"
-    now, slots = s.now_ms, sorted(maker.slots.values(), key=lambda slot: (slot.market.event_ticker, strike(slot.market)))
+    now, slots = s.now_ms, [slot for slot in in_order(maker) if slot.market.paid is None]
     profit, now_in_force = recent.profit(maker), parameters_of(maker)
     split = {"captured": recent.captured, "drift": profit - recent.captured + recent.fees, "fees": recent.fees, "profit": profit}
     return Snapshot(

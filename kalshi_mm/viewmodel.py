@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['Json', 'state_of', 'note_of', 'buttons', 'alerts', 'lines', 'account', 'gauges', 'profit_and_loss', 'market_row',
-           'market_rows', 'ladder', 'picked', 'fill_row', 'order_row', 'command_row', 'parameter_row', 'kill_of',
-           'build_vm', 'no_engine']
+           'market_rows', 'settled', 'ladder', 'picked', 'fill_row', 'order_row', 'command_row', 'parameter_row',
+           'kill_of', 'build_vm', 'no_engine']
 
 # %% ../nbs/16bb_viewmodel.ipynb #afd7a61f
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from .core import CENT, parse_count, parse_fixed, parse_money
+from .core import CENT, money_str, parse_count, parse_fixed, parse_money
 from .words import NONE, chart, clock, count, in_cents, in_decimals, in_dollars, money, price, share, signed, span
 
 Json = Mapping[str, Any]
@@ -49,7 +49,7 @@ def note_of(s: Json, state: str, now_ms: int) -> str:
     checked = m.get("reconciled_ms", 0)
     match state:
         case "STARTING": return " · ".join(f"{'✓' if done else '…'} {step}" for step, done in _syncing(s))
-        case "RUNNING": return f"quotes out in {quoted} of {len(m['markets'])} markets"
+        case "RUNNING": return f"quotes out in {quoted} of {len(s['markets'])} markets"
         case "REDUCING": return "only what makes a position smaller is quoted, because a person wants it"
         case "STOPPING": return f"{_n(m['resting'], 'order')} still to be cancelled"
         case "HALTED": return _halt_note(m["halts"], m["resting"])
@@ -252,6 +252,13 @@ def market_rows(s: Json, state: str) -> list[dict[str, Any]]:
     rows = [market_row(s, look, m, state) for look, m in _pairs(s)]
     return rows if len(rows) <= 20 else sorted(rows, key=lambda r: (r["word"] != "STALE", r["word"] == "NO QUOTE"))
 
+
+def settled(s: Json) -> str:
+    "What has become of the markets of this session that have paid and are in the table no more; empty if there are none"
+    over = s["engine"]["maker"]["markets"][len(s["markets"]):]
+    profit = sum(parse_money(m["pnl"]) for m in over)
+    return f"{len(over)} settled, {money(money_str(profit), sign=True)}" if over else ""
+
 # %% ../nbs/16bb_viewmodel.ipynb #87c66f42
 def ladder(d: Json) -> list[dict[str, Any]]:
     "Price levels from the dearest ask to the cheapest bid, the spread between them"
@@ -376,7 +383,7 @@ def build_vm(
         "up": span(now_ms - e["began_ms"]), "log_file": s["log"],
         "buttons": buttons(s, state), "kill": kill_of(s, now_ms), "alerts": alerts(s, now_ms),
         "account": account(s), "gauges": gauges(s), "pnl": profit_and_loss(s), "markets": market_rows(s, state),
-        "market": picked(s, state), "fills": [fill_row(f) for f in reversed(s["fills"])],
+        "settled": settled(s), "market": picked(s, state), "fills": [fill_row(f) for f in reversed(s["fills"])],
         "orders": [order_row(o) for o in s["orders"]], "commands": [command_row(c) for c in reversed(s["commands"])],
         "log": lines(e["notes"]), "parameters": [parameter_row(p, s["commands"]) for p in s["parameters"]],
     }  # fmt: skip

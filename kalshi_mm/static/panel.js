@@ -549,7 +549,8 @@ class Panel {
   draw_markets(vm) {
     if (!vm || vm.n === 0) return;
     const rows = this.shown(vm);
-    say(this.count, rows.length === vm.markets.length ? `${rows.length}` : `${rows.length} of ${vm.markets.length}`);
+    const count = rows.length === vm.markets.length ? `${rows.length}` : `${rows.length} of ${vm.markets.length}`;
+    say(this.count, vm.settled ? `${count} · ${vm.settled}` : count);
     for (const m of rows) { if (!this.rows.has(m.ticker)) this.rows.set(m.ticker, this.new_row(m.ticker)); this.part(`row ${m.ticker}`, [m, m.ticker === this.pick], () => this.draw_row(m)); }
     const want = rows.map(m => this.rows.get(m.ticker).tr);
     if (want.length !== this.table.children.length || want.some((tr, i) => tr !== this.table.children[i])) this.table.replaceChildren(...want);

@@ -64,6 +64,12 @@ def test_six_markets_fit_one_screen_without_scrolling(alone: Open):
     assert page.get_by_test_id("markets").locator("tbody tr").count() == 6
 
 
+def test_settled_markets_take_one_line_and_no_row(alone: Open):
+    page = alone({**vm_of("running"), "settled": "42 settled, +$12.30"})
+    expect(page.locator(".mk h2")).to_contain_text("6 · 42 settled, +$12.30")
+    assert page.get_by_test_id("markets").locator("tbody tr").count() == 6
+
+
 def test_fifty_markets_stay_usable(alone: Open):
     page = alone(build_vm(session(50), NOW))
     assert page.get_by_test_id("markets").locator("tbody tr").count() == 50

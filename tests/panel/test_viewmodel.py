@@ -59,6 +59,16 @@ def test_in_a_long_table_what_needs_a_look_comes_first():
     assert [m["word"] for m in build_vm(fifty, NOW)["markets"]][:2] == ["STALE", "QUOTING"]
 
 
+def test_markets_that_have_paid_are_counted_and_not_listed():
+    s = session(markets=6, steps=6)
+    assert build_vm(s, NOW)["settled"] == ""
+    s["markets"], rows = s["markets"][:4], s["engine"]["maker"]["markets"]
+    for row, pnl in zip(rows[4:], ("-1.220000", "3.000000"), strict=True): row |= {"status": "finalized", "pnl": pnl}
+    vm = build_vm(s, NOW)
+    assert [m["ticker"] for m in vm["markets"]] == [m["ticker"] for m in rows[:4]]
+    assert vm["settled"] == "2 settled, +$1.78" and "of 4 markets" in vm["note"]
+
+
 def test_a_picture_is_plain_json():
     for vm in CASES.values():
         assert json.loads(json.dumps(vm)) == vm
