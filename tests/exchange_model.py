@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from msgspec import structs
 
-from kalshi_mm.core import CENT, ONE, Count, Fill, Market, Order, OrderStatus, Price, Side, TickGrid, is_ours
+from kalshi_mm.core import CENT, ONE, Count, Fill, Market, Order, OrderStatus, Position, Price, Side, TickGrid, is_ours
 from kalshi_mm.halts import RULES
 from kalshi_mm.maker import MarketMaker
 from kalshi_mm.messages import (
@@ -26,6 +26,7 @@ from kalshi_mm.messages import (
     Event,
     FillSeen,
     MarketListed,
+    MarketSettled,
     Notify,
     OrderAmended,
     OrderCanceled,
@@ -51,6 +52,7 @@ GRID = TickGrid.of([(0, ONE, CENT)])
 LIMITS = Limits(max_position=3000, max_total=4500, max_daily_loss=10**12, max_drawdown=10**12, max_burst=10**9, min_balance=0)
 PARAMS = Params(size=1000, max_position=3000, min_spread=2 * CENT)
 LAG_MS = 1_400  # of a list, at most
+POLL_MS = 5_000  # after which the core is told of a payment at the latest
 STRAY_MS = 1_500  # after we gave a request up, it is at the exchange or never will be
 Write = Place | Amend | Cancel
 
@@ -71,8 +73,10 @@ class Truth:
     orders: dict[str, Order] = field(default_factory=dict)  # by order_id, ended ones too
     created_ms: dict[str, int] = field(default_factory=dict)
     fills: tuple[Fill, ...] = ()
+    paid: dict[str, Price] = field(default_factory=dict)  # by ticker, of the markets that have settled
 
-    def net(self, ticker: str) -> Count: return sum(f.side.sign * f.count for f in self.fills if f.ticker == ticker)
+    def net(self, ticker: str) -> Count:
+        return 0 if ticker in self.paid else sum(f.side.sign * f.count for f in self.fills if f.ticker == ticker)
 
     def resting(self) -> list[Order]: return [o for o in self.orders.values() if o.status is OrderStatus.RESTING]
 
@@ -93,6 +97,7 @@ class Model:
         self.truth = Truth()
         self.past: list[tuple[int, Truth]] = [(0, Truth())]
         self.used: set[str] = set()  # client_order_ids
+        self.news: list[MarketSettled] = []  # payments that nobody has told the core yet
         self.begin()
         self.tell(Command(self.now, "start", "test"))
 
@@ -106,14 +111,17 @@ class Model:
         self.fill_frames: deque[Event] = deque()
         self.connected = True
         self.maker = MarketMaker(SpreadCapture(PARAMS), Config(f"s{self.session}", LIMITS))
-        for ticker in TICKERS: self.tell(MarketListed(self.now, Market(ticker, "E", "S", ticker, "active", 0, T + 10**10, GRID)))
+        for ticker in TICKERS:
+            market = Market(ticker, "E", "S", ticker, "active", 0, T + 10**10, GRID)
+            if self.told(ticker): market = structs.replace(market, status="finalized", paid=self.truth.paid[ticker])
+            self.tell(MarketListed(self.now, market))
         for ticker in TICKERS: self.book(ticker, 4200, 4800)
         self.tell(Connection(self.now, True))
 
     def crash(self) -> None:
         "The process dies; what it had sent may still arrive"
         old, stray = self.maker, [replace(r, given_up_ms=self.now) for r in self.requests]
-        positions = tuple(s.position for s in old.slots.values() if s.position.net)
+        positions = tuple(s.position for s in old.slots.values())
         marks = tuple((t, s.mark) for t, s in old.slots.items() if s.mark is not None)
         day, latched = old.day, tuple((h.rule, h.reason, h.since_ms) for h in old.halts.active.values() if h.latched)
         self.begin()
@@ -150,11 +158,13 @@ class Model:
         for o in self.truth.resting():
             if o.expiration_ms is not None and o.expiration_ms <= self.now: self.change(o, OrderStatus.CANCELED)
         self.requests = [r for r in self.requests if r.given_up_ms is None or self.now <= r.given_up_ms + r.stray_ms]
+        while self.news and self.news[0].ts_ms < self.now - POLL_MS: self.tell(self.news.pop(0))
         self.tell(Decide(self.now))
 
     # the exchange
     def remember(self) -> None:
-        self.past.append((self.now, Truth(dict(self.truth.orders), dict(self.truth.created_ms), self.truth.fills)))
+        t = self.truth
+        self.past.append((self.now, Truth(dict(t.orders), dict(t.created_ms), t.fills, dict(t.paid))))
 
     def change(self, o: Order, status: OrderStatus) -> None:
         "An order has a new state; its owner is told"
@@ -182,6 +192,18 @@ class Model:
         self.change(structs.replace(o, filled=o.filled + count, remaining=left),
                     OrderStatus.RESTING if left else OrderStatus.EXECUTED)
 
+    def pay(self, ticker: str, value: Price) -> None:
+        "A market ends: its orders are cancelled, its contracts are paid; the core hears of it within some seconds"
+        for o in self.truth.resting():
+            if o.ticker == ticker: self.change(o, OrderStatus.CANCELED)
+        self.truth.paid[ticker] = value
+        self.remember()
+        self.news.append(MarketSettled(self.now, ticker, value))
+
+    def told(self, ticker: str) -> bool:
+        "Whether the core knows what a market has paid"
+        return ticker in self.truth.paid and ticker not in {e.ticker for e in self.news}
+
     def cancel_all(self, foreign: bool) -> None:
         for o in self.truth.resting():
             if foreign or is_ours(o.client_order_id): self.change(o, OrderStatus.CANCELED)
@@ -203,6 +225,7 @@ class Model:
             if a.client_order_id in self.used: return WriteRejected(0, a.client_order_id, Verb.PLACE, "order_already_exists", "")
             self.used.add(a.client_order_id)
             if a.expiration_s * 1000 <= self.now: return WriteRejected(0, a.client_order_id, Verb.PLACE, "expired", "")
+            if a.ticker in self.truth.paid: return WriteRejected(0, a.client_order_id, Verb.PLACE, "exchange_closed", "")
             order_id = self.place(a.client_order_id, a.ticker, a.side, a.price, a.count, a.expiration_s * 1000)
             return OrderPlaced(0, a.client_order_id, order_id, 0, a.count)
         o, verb = self.truth.orders[a.order_id], Verb.AMEND if isinstance(a, Amend) else Verb.CANCEL
@@ -307,11 +330,14 @@ class Model:
         assert not [d for d in self.maker.account.found if d.kind is Kind.UNEXPLAINED]
 
     def counted(self) -> None:
-        "The core's positions are the fills that it was told, each once"
+        "The core's positions are the fills that it was told, each once, and what it was told that they were paid"
         known = self.maker.orders.trade_ids
         for ticker, slot in self.maker.slots.items():
-            counted = sum(f.side.sign * f.count for f in self.truth.fills if f.ticker == ticker and f.trade_id in known)
-            assert slot.position.net == counted, f"{ticker}: {slot.position.net} in the core, {counted} in its fills"
+            counted = Position(ticker)
+            for f in self.truth.fills:
+                if f.ticker == ticker and f.trade_id in known: counted = counted.after(f)
+            if self.told(ticker): counted = counted.settled(self.truth.paid[ticker])
+            assert slot.position == counted, f"{slot.position} in the core, {counted} in its fills"
 
     def settle(self) -> None:
         "Everything on its way arrives, and the account is read until nothing is open: then the core is the exchange"

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kalshi_mm.core import OrderStatus, Side
+from kalshi_mm.core import ONE, OrderStatus, Side
 from kalshi_mm.messages import Cancel, Command, ReadAccount
 from kalshi_mm.orders import State
 from tests.exchange_model import LAG_MS, TICKERS, Model
@@ -80,7 +80,7 @@ class CoreAndExchange(RuleBasedStateMachine):
     def somebody_trades_with_us(self, n: int, count: int) -> None:
         if resting := [o for o in self.m.truth.resting() if o.client_order_id]: self.m.trade(resting[n % len(resting)], count)
 
-    @rule(what=st.sampled_from(["cancels"] * 3 + ["by hand", "breaks", "dies", "kill", "stop", "reduce_only on"]), n=pick)
+    @rule(what=st.sampled_from(["cancels"] * 3 + ["by hand", "breaks", "dies", "kill", "stop", "reduce_only on", "pays"]), n=pick)
     def something_rare_happens(self, what: str, n: int) -> None:
         m, resting = self.m, self.m.truth.resting()
         match what:
@@ -88,6 +88,8 @@ class CoreAndExchange(RuleBasedStateMachine):
             case "by hand" if len(resting) < 12: m.place("", TICKERS[n % 2], Side.BID, 2000, 300, None)
             case "breaks" if m.connected: m.disconnect()
             case "dies": m.crash()
+            case "pays" if left := [t for t in TICKERS if t not in m.truth.paid]:
+                m.pay(left[n % len(left)], (0, 3700, ONE)[n % 3])
             case "kill" | "stop" | "reduce_only on":
                 verb, _, detail = what.partition(" ")
                 m.tell(Command(m.now, verb, "test", detail))
@@ -227,4 +229,18 @@ def test_three_reads_in_one_moment_after_a_restart_are_no_drift():
         while m.reads: m.read(0, (LAG_MS, LAG_MS, LAG_MS, LAG_MS))
         m.start()
     m.judge()
+    m.settle()
+
+
+def test_a_fill_that_is_told_after_its_market_has_paid_is_paid_too():
+    m = quoting()
+    for r in list(m.requests): m.arrive(r)
+    [o, *_] = [o for o in m.truth.resting() if o.ticker == "A"]
+    m.trade(o, 400)
+    m.pay("A", 3700)
+    m.tell(m.news.pop(0))
+    assert m.maker.slots["A"].position.cash == 0
+    m.stream(m.fill_frames)
+    m.counted()  # 400 at the price of the order, paid with 37 cents
+    assert m.maker.slots["A"].position.net == 0 and m.maker.slots["A"].position.cash
     m.settle()
