@@ -342,7 +342,7 @@ class Engine:
         clean, left = 0, ["unknown: not asked yet"]
         for look in range(20):
             try:
-                orders = await self._ours()
+                orders = [o for o in await self._ours() if not self.maker.stranger(o)]
                 left = [f"{o.side} {contracts(o.remaining)} {o.ticker} ({o.order_id})" for o in orders]
                 clean = 0 if orders else clean + 1
                 if clean == 2: return []

@@ -24,6 +24,7 @@ RULES: dict[str, Rule] = {
     "rejects": Rule("when a person resets it", "read the refusals in the journal; reset when their cause is gone", True),
     "fill_burst": Rule("when a person resets it", "look at who traded and why; reset when the quotes are right", True),
     "group": Rule("when a person resets it", "the exchange stopped our order group; reset it here and there", True),
+    "other_engine": Rule("when a person resets it", "end one of them; `kalshi-mm check` tells of this machine; then reset", True),
     "error": Rule("when a person resets it", "read the log; restart, or reset if the fault is understood", True),
     "kill": Rule("when a person re-arms", "see that nothing rests, then rearm, then start", True),
     "exposure": Rule("when the worst case is within the limit", "let it reduce, trade by hand, or raise the limit", reduces=True),

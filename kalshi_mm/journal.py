@@ -133,7 +133,7 @@ class Journal:
             self._record.add(b"#", _encode(Began(session, env, now_ms, version, dict(settings or {}))))
         except OSError as e: raise JournalError(f"the record of session {session} can't be made: {e}") from e
         self._rows.append(("INSERT INTO sessions VALUES (?, ?, ?, NULL)", (session, env, now_ms)))
-        self.commit()
+        self.commit(through=True)  # or its orders would be a stranger's after a power cut
 
     def end(self, now_ms: int) -> None:
         "A session ends in order; JournalError if that can't be written"
@@ -315,6 +315,7 @@ class Journal:
             now_ms, tuple(self.positions().values()), tuple(f.trade_id for f in self.fills()),
             day["day"], day["open"], day["peak"], day["now"], tuple(kept.get("marks", {}).items()), tuple(halts), unclean,
             tuple(kept.get("paused", {}).items()), kept.get("reduce_only", False), tuple((parameters or {}).items()),
+            tuple(s for s, *_ in self.sessions()),
         )  # fmt: skip
 
 # %% ../nbs/09_journal.ipynb #4b2f279f

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import structs
 
 from .audit import Audit
-from .core import ONE, Count, Fill, Money, Position, Price, Side, cents, client_id, is_ours
+from .core import ONE, Count, Fill, Money, Order, OrderStatus, Position, Price, Side, cents, client_id, is_ours
 from .halts import RULES, Halts
 from kalshi_mm.messages import (
     AccountRead, AccountUnread, Action, Amend, BookDelta, BookRead, BookSnapshot, BookStale, Cancel, CancelAll, ClockRead,
@@ -57,6 +57,7 @@ class MarketMaker:
         self._paused: dict[str, str] = {}  # by whom, then
         self._n = 0  # of the last client_order_id
         self._leaving: set[str] = set()  # orders of earlier sessions whose cancel is on its way
+        self._sessions: tuple[str, ...] = ()  # earlier ones
         self._tagged = False  # the stream marks our own orders in the book
         self._dirty: set[str] = set()
         self._decided_ms = self._full_ms = 0
@@ -172,7 +173,7 @@ class MarketMaker:
         if e.parameters and isinstance(self.strategy, SpreadCapture):
             try: self.strategy.params, self.config = tuned(self.strategy.params, self.config, dict(e.parameters))
             except BadParameter as err: self._notify("warning", f"what was set in an earlier session can't be any more: {err}")
-        self._paused, self.reduce_only = dict(e.paused), e.reduce_only
+        self._paused, self.reduce_only, self._sessions = dict(e.paused), e.reduce_only, e.sessions
         for t, slot in self.slots.items(): slot.paused = self._paused.pop(t, slot.paused)
 
     # what a person asks for
@@ -236,7 +237,12 @@ class MarketMaker:
 
     # what the stream and the lists tell of our account
     def _order(self, e: OrderSeen) -> None:
+        if session := self.stranger(e.order): self._beware(session, e.ts_ms)
         if w := self.orders.seen(e.order, e.ts_ms): self._dirty |= {w.ticker} & self.slots.keys()
+
+    def _beware(self, session: str, now: int) -> None:
+        why = f"an order of session {session} rests, of which this machine knows nothing: another engine trades this account"
+        self.watch.set("other_engine", why, now)
 
     def _order_unclear(self, e: OrderUnclear) -> None:
         if self.orders.unclear(e.order_id, e.client_order_id, e.said, e.ts_ms): self.account.soon()
@@ -269,7 +275,8 @@ class MarketMaker:
         self.watch.balance(e.balance, self.config.limits, e.ts_ms)
         self.watch.clear("account")
         for o in self.orders.foreign.values():
-            if is_ours(o.client_order_id) and o.client_order_id not in self._leaving:
+            if session := self.stranger(o): self._beware(session, e.ts_ms)
+            elif is_ours(o.client_order_id) and o.client_order_id not in self._leaving:
                 self._leaving.add(o.client_order_id)
                 self._out.append(Cancel("left by an earlier session", o.client_order_id, o.order_id, o.ticker))
                 self.account.soon(e.ts_ms + self.config.retry_ms)
@@ -388,6 +395,13 @@ class MarketMaker:
         return {t: Exposure(s.position.net, *self.orders.exposure(t)) for t, s in self.slots.items()}
 
     # questions
+    def stranger(self, o: Order) -> str:  # its session; empty for what is normal
+        "Another engine: who has placed an order of this program that neither this session nor one before it here has placed"
+        if not is_ours(o.client_order_id) or o.status is not OrderStatus.RESTING: return ""
+        session = o.client_order_id.split("-")[1]
+        known = session in (self.config.session, *self._sessions) or session.startswith("probe")  # of `check --probe`
+        return "" if known else session
+
     @property
     def elsewhere(self) -> Mapping[str, Position]:
         "Positions in markets that have not been listed here"
@@ -420,7 +434,8 @@ class MarketMaker:
     @property
     def resting(self) -> int:
         "Orders of ours that rest or may rest, earlier sessions' included"
-        return len(self.orders.pending()) + sum(is_ours(o.client_order_id) for o in self.orders.foreign.values())
+        left = [o for o in self.orders.foreign.values() if is_ours(o.client_order_id) and not self.stranger(o)]
+        return len(self.orders.pending()) + len(left)
 
     @property
     def profit(self) -> Money:

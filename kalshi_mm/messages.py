@@ -243,6 +243,7 @@ class Restored(_Event, frozen=True):
     paused: tuple[tuple[str, str], ...] = ()  # (ticker, who paused it)
     reduce_only: bool = False
     parameters: tuple[tuple[str, str], ...] = ()  # (name, value in its unit) of those that a person has set
+    sessions: tuple[str, ...] = ()  # earlier ones; what orders of theirs still rest is ours to cancel
 
 
 class Command(_Event, frozen=True):

@@ -83,6 +83,7 @@ def compare_orders(
 
 # %% ../nbs/05f_reconcile.ipynb #fcb2d9cd
 _CERTAIN = 3  # reads in a row that find the same
+_ENDING = {"closed", "determined", "disputed", "amended"}  # between trading and payment
 _LOST_MS = 60_000  # after which a read that was asked for is taken for lost
 
 
@@ -176,6 +177,7 @@ class Reconciler:
         for ticker, slot in slots.items():
             settled = slot.filled_ms + patience_ms <= e.asked_ms
             if slot.market.status == "finalized" or (settled and slot.position.net == theirs.get(ticker, 0)): continue
+            if slot.market.status in _ENDING and not theirs.get(ticker, 0): continue  # paid, which we shall hear of
             if not settled and ticker not in self._times: continue
             ours, other = contracts(slot.position.net), contracts(theirs.get(ticker, 0))
             off[ticker] = ticker, f"{ticker}: we count {ours} contracts, the exchange {other}", settled

@@ -27,6 +27,7 @@ from kalshi_mm.messages import (
     FillSeen,
     MarketListed,
     MarketSettled,
+    MarketStatus,
     Notify,
     OrderAmended,
     OrderCanceled,
@@ -114,6 +115,7 @@ class Model:
         for ticker in TICKERS:
             market = Market(ticker, "E", "S", ticker, "active", 0, T + 10**10, GRID)
             if self.told(ticker): market = structs.replace(market, status="finalized", paid=self.truth.paid[ticker])
+            elif ticker in self.truth.paid: market = structs.replace(market, status="determined")
             self.tell(MarketListed(self.now, market))
         for ticker in TICKERS: self.book(ticker, 4200, 4800)
         self.tell(Connection(self.now, True))
@@ -127,7 +129,8 @@ class Model:
         self.begin()
         self.requests = stray
         figures = (day.day, day.open, day.peak, day.now) if day else (new_york_day(self.now), 0, 0, 0)
-        self.tell(Restored(self.now, positions, tuple(old.orders.trade_ids), *figures, marks, latched, True))
+        sessions = tuple(f"s{n}" for n in range(1, self.session))
+        self.tell(Restored(self.now, positions, tuple(old.orders.trade_ids), *figures, marks, latched, True, sessions=sessions))
         self.tell(Command(self.now, "start", "test"))
 
     def tell(self, event: Event) -> None:
@@ -198,6 +201,7 @@ class Model:
             if o.ticker == ticker: self.change(o, OrderStatus.CANCELED)
         self.truth.paid[ticker] = value
         self.remember()
+        self.tell(MarketStatus(self.now, ticker, "determined"))  # which in truth is hours before
         self.news.append(MarketSettled(self.now, ticker, value))
 
     def told(self, ticker: str) -> bool:

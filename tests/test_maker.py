@@ -39,6 +39,7 @@ from kalshi_mm.messages import (
     MarketUnclear,
     OrderCanceled,
     OrderPlaced,
+    OrderSeen,
     OrderUnclear,
     Place,
     Restored,
@@ -244,6 +245,21 @@ def writes(maker: MarketMaker, now: int) -> list[str]:
     return [type(a).__name__ for a in maker.handle(Decide(now)) if isinstance(a, Place | Amend | Cancel)]
 
 
+def resting(client_order_id: str, order_id: str = "o99", filled: int = 0) -> Order:
+    return Order(order_id, client_order_id, "X", Side.BID, 4100, filled, 1000 - filled, OrderStatus.RESTING, T + 60_000)
+
+
+@pytest.mark.parametrize("whose", ["kmm-probe1a2b3c-1", "by-hand", "", "kmm-dead-7", "kmm-s-99"])
+def test_no_order_by_hand_of_a_probe_or_of_an_earlier_session_is_another_engine(whose: str):
+    maker = quoting()
+    maker.handle(Restored(T + 240, (), (), "", 0, 0, 0, (), (), sessions=("dead",)))
+    maker.handle(OrderSeen(T + 250, resting(whose)))
+    actions = maker.handle(AccountRead(T + 260, T + 260, 0, (resting(whose),), (), (), 10**10))
+    assert "other_engine" not in maker.halts.active
+    left = [a for a in actions if isinstance(a, Cancel) and a.reason == "left by an earlier session"]
+    assert bool(left) == whose.startswith(("kmm-dead", "kmm-probe", "kmm-s-99"))
+
+
 @pytest.mark.parametrize(("cause", "rule"), [
     ([FeedHealth(T + 300, 26_000, 40)], "stale"),
     ([FeedHealth(T + 300, 100, 20_000)], "stale"),
@@ -255,6 +271,8 @@ def writes(maker: MarketMaker, now: int) -> list[str]:
     ([BookSnapshot(T + 200, "X", ((4200, 2500),), ((4800, 2500),)),
       MarketListed(T + 300, structs.replace(market(), fee_type="flat"))], "terms:X"),
     ([MarketUnclear(T + 300, "X", "its price grid has a gap")], "terms:X"),
+    ([OrderSeen(T + 300, resting("kmm-elsewhere-7"))], "other_engine"),
+    ([AccountRead(T + 300, T + 300, 0, (resting("kmm-elsewhere-7"),), (), (), 10**10)], "other_engine"),
 ])
 def test_each_halt_pulls_every_quote_and_fills_go_on_being_counted(cause: list[Event], rule: str):
     maker = quoting()

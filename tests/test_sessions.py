@@ -181,6 +181,22 @@ def test_what_an_operator_steers_is_done_and_outlives_the_engine(exchange, start
     assert ["skew_ticks", "6"] in (now := parameters(tmp_path)) and ["default_order_size", "7"] in now
 
 
+def test_an_engine_without_our_disk_finds_out_that_we_trade_and_yields(exchange, start: Start, tmp_path: Path):
+    for home in ("here", "there"): (tmp_path / home).mkdir()
+    halts = "/api/risk/status"
+
+    def halted(where: dict[str, Any]) -> list[str]:
+        return [h["reason"] for h in get(f"{where['control']}{halts}", where)["halts"] if h["rule"] == "other_engine"]
+
+    _, here = engine_on(exchange, start, tmp_path / "here", MIN_SPREAD="1")
+    until(trading(here), "quotes")
+    process, there = engine_on(exchange, start, tmp_path / "there", MIN_SPREAD="1")
+    assert f"session {here['session']} " in until(lambda: halted(there), "the newcomer finds out")[0]
+    assert process.end()[0] == 0  # and leaves the other one's orders alone
+    left = {o["client_order_id"].split("-")[1] for o in ledger(exchange)["resting"]}
+    assert left == {here["session"]} and not halted(here)
+
+
 def test_a_second_engine_on_the_account_is_told_who_has_it(exchange, start: Start, tmp_path: Path):
     _, where = engine_on(exchange, start, tmp_path)
     env = {"KALSHI_API_KEY_ID": exchange["key_id"], "KALSHI_PRIVATE_KEY_FILE": exchange["key_file"]}
