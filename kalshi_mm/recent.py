@@ -167,10 +167,13 @@ class Recent:
             middle = slot.mark if slot and slot.book.live and at_ms == now else None
             seen = FillSeenAt(f, at_ms, w is not None, w.reason if w else "an order that this session did not place", middle)
             self.fills.append(seen)
-            self.fees += f.fee
-            if seen.edge is not None: self.captured += cost(seen.edge, f.count)
+            if self._base is not None: self._count(seen)  # or it was before the session began
             for ripening in self._ripening.values(): ripening.append(seen)
             if w: self._touched.append((now, w.client_order_id))
+
+    def _count(self, seen: FillSeenAt) -> None:
+        self.fees += seen.fill.fee
+        if seen.edge is not None: self.captured += cost(seen.edge, seen.fill.count)
 
     def _ripen(self, now: int, maker: MarketMaker) -> None:
         for age_s, ripening in self._ripening.items():

@@ -64,6 +64,8 @@ def test_the_first_session_on_an_account_that_was_traded_by_hand(tmp_path: Path)
             await stage.until(lambda: stage.judge.placed > 20, "orders of ours")
             now = (await stage.ask(engine, "/api/strategy/status"))["maker"]
             assert not now["halts"] and abs(float(now["day_pnl"])) < 20, now
+            split = (await stage.ask(engine, "/api/snapshot"))["session_pnl"]
+            assert abs(float(split["profit"])) < 20 and abs(float(split["fees"])) < 1, split
             assert {m["ticker"].partition("-")[0] for m in now["markets"]} == {"KXHIGHNY"}
             assert [o.ticker for o in x.orders(ACCOUNT) if o.ticker in (other, old)] == [other, old]  # those placed by hand
             engine.signal(2)
