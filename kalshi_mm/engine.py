@@ -186,7 +186,7 @@ class Engine:
         self._loop, self._thread = asyncio.get_running_loop(), get_ident()
         self._restore()
         opened = [m.open_ms for m in await self.discovery.look()]
-        self.gateway.fills_since_ms = self.gateway.fills_since_ms or min([self.discovery.first_ms, *opened])
+        self.gateway.fills_since_ms = min([self.gateway.fills_since_ms or self.discovery.first_ms, *opened])  # whole lives
         await self._exchange_status()
         if not {"kill", "group"} & self.maker.halts.active.keys(): await self.breaker.open(self.client.shards.values())
         if quote: self.command("start", "run")
