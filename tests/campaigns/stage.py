@@ -217,6 +217,8 @@ class Stage:
         self.story.tell(f"ended with {engine.process.returncode}: {words(summary)}")
         self.story.blame(self.judge.ended(), where)
         self.story.blame([] if summary else [f"there was no summary: {engine.trouble()}"], where)
+        halts = [h for h in (summary["status"]["maker"]["halts"] if summary else []) if h["rule"] == "other_engine"]
+        self.story.blame([f"nobody else trades here: {h['reason']}" for h in halts], where)
         copy = self.copied()
         self.story.blame(three_books(self.sandbox, copy, summary), where)
         if replay and (begun := engine.said.get("started")): self.story.blame(replayed(copy, begun["session"], self.env), where)
