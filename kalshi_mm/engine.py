@@ -281,7 +281,7 @@ class Engine:
         said = self.settings.model_dump(mode="json", exclude={"alert_webhook_url"})  # a webhook's address is a secret
         started = {name: str(value) for name, value in said.items()}
         self.journal.begin(self.maker.config.session, self.settings.kalshi_env, self.now_ms(), __version__, started)
-        self.discovery.first_ms = self.journal.sessions()[0][2]
+        self.discovery.first_ms = min(began_ms for _, _, began_ms, _ in self.journal.sessions())
         if self.journal.repaired: self.note(self.journal.repaired, "error")
         self._forget()
         steered = [f"{t} is paused by {who}" for t, who in left.paused] + ["reduce only is on"] * left.reduce_only

@@ -311,11 +311,12 @@ class Journal:
         if killed: halts.append(("kill", killed, now_ms))
         last = self._db.execute("SELECT ended_ms FROM sessions ORDER BY rowid DESC LIMIT 1").fetchone()
         unclean = last is not None and last[0] is None
+        held, paid = self.positions(), {t for (t,) in self._db.execute("SELECT ticker FROM settlements")}
         return Restored(
-            now_ms, tuple(self.positions().values()), tuple(f.trade_id for f in self.fills()),
+            now_ms, tuple(p for t, p in held.items() if t not in paid), tuple(f.trade_id for f in self.fills()),
             day["day"], day["open"], day["peak"], day["now"], tuple(kept.get("marks", {}).items()), tuple(halts), unclean,
             tuple(kept.get("paused", {}).items()), kept.get("reduce_only", False), tuple((parameters or {}).items()),
-            tuple(s for s, *_ in self.sessions()),
+            tuple(s for s, *_ in self.sessions()), sum(p.pnl(0) for t, p in held.items() if t in paid),
         )  # fmt: skip
 
 # %% ../nbs/09_journal.ipynb #4b2f279f

@@ -53,6 +53,7 @@ class MarketMaker:
         self.group_id = ""  # of the order group that holds our orders at the exchange
         self._audit = Audit()
         self._held: dict[str, Position] = {}  # positions in markets that aren't listed here
+        self._earned: Money = 0  # in markets that had paid before this session
         self._marks: dict[str, Price] = {}  # as they were at the end of an earlier session
         self._paused: dict[str, str] = {}  # by whom, then
         self._n = 0  # of the last client_order_id
@@ -163,6 +164,7 @@ class MarketMaker:
         for p in e.positions:
             if slot := self.slots.get(p.ticker): slot.position, slot.worst = p, abs(p.net)
             else: self._held[p.ticker] = p
+        self._earned = e.profit
         self.orders.trade_ids.update(e.trade_ids)
         self._marks = dict(e.marks)
         for ticker, mark in e.marks:
@@ -440,4 +442,5 @@ class MarketMaker:
     @property
     def profit(self) -> Money:
         "Profit of all time, marked"
-        return sum(s.pnl for s in self.slots.values()) + sum(p.pnl(0 if p.net > 0 else ONE) for p in self._held.values())
+        elsewhere = sum(p.pnl(0 if p.net > 0 else ONE) for p in self._held.values())
+        return self._earned + elsewhere + sum(s.pnl for s in self.slots.values())

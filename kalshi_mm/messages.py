@@ -231,8 +231,8 @@ class AccountUnread(_Event, frozen=True):
 class Restored(_Event, frozen=True):
     "What the journal remembers of earlier sessions"
 
-    positions: tuple[Position, ...]
-    trade_ids: tuple[str, ...]  # fills that are in those positions
+    positions: tuple[Position, ...]  # in markets that have not paid
+    trade_ids: tuple[str, ...]  # fills that were counted
     day: str  # the trading day of the figures, YYYY-MM-DD in New York; empty if there is none
     day_open: Money  # profit of all time when that day began
     day_peak: Money  # highest profit of that day
@@ -244,6 +244,7 @@ class Restored(_Event, frozen=True):
     reduce_only: bool = False
     parameters: tuple[tuple[str, str], ...] = ()  # (name, value in its unit) of those that a person has set
     sessions: tuple[str, ...] = ()  # earlier ones; what orders of theirs still rest is ours to cancel
+    profit: Money = 0  # of all markets that have paid
 
 
 class Command(_Event, frozen=True):
