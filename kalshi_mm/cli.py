@@ -38,6 +38,7 @@ def command(
 
 def main() -> None:
     "The `kalshi-mm` command"
+    if sys.platform == "win32": sys.exit("kalshi-mm runs on Linux and macOS; on Windows, run it inside WSL: `wsl --install`")
     command(sys.argv[1] if len(sys.argv) > 1 else "")()
 
 # %% ../nbs/19d_cli.ipynb #2f0daa02

@@ -17,17 +17,20 @@ from threading import get_ident
 
 from . import __version__
 from .alerts import Alerts
-from .breaker import Breaker
+from .breaker import LIST_LAG_S, Breaker
 from .client import Client
 from .config import Settings
 from .core import KalshiMMError, Order, contracts, is_ours
 from .credentials import wall_ms
 from .discovery import Discovery
+from .disk import NotPrivate, Reserve
 from .feed import Feed, TwinFeed
 from .gateway import Gateway
 from .halts import RULES
-from .journal import Journal, JournalError, Latch, Stamp
+from .journal import Journal, JournalError, Resting
+from .latch import Latch, Stamp
 from .maker import MarketMaker
+from .orders import Working
 from kalshi_mm.messages import (
     Action, Amend, Cancel, CancelAll, ClockRead, Command, Decide, Event, ExchangeStatus, FeedHealth, FillSeen, GroupSeen, Notify,
     Place, ReadAccount,
@@ -77,6 +80,7 @@ class Engine:
         latch: Latch,  # beside it, in the account's folder, the order groups are kept
         session: str,  # letters and digits, new for each session
         now_ms: Callable[[], int] = wall_ms,  # UTC
+        lost: Callable[[], str] = lambda: "",  # what of our files on disk is no longer the one that was opened; empty if all are
     ):
         self.settings, self.client, self.journal, self.latch, self.now_ms = settings, client, journal, latch, now_ms
         self.maker = make_maker(settings, session)
@@ -92,6 +96,7 @@ class Engine:
                                counts=self.discovery.concerns, broken=self._broken)  # fmt: skip
         self.swept = Stamp(latch.path.with_name("swept"))
         self.recent = Recent()  # for people to look at
+        self._lost, self._reserve = lost, Reserve()  # so that the latch can be written when no descriptor is left
         self.kill_report: KillReport | None = None
         self.error = ""
         self.began_ms = now_ms()
@@ -137,6 +142,9 @@ class Engine:
             try: self.latch.clear()
             except OSError as e: return self.note(f"not re-armed, the kill latch can't be removed: {e}", "error")
             self.client.blocked = self.error
+            if self.kill_report and not self.kill_report.verified_ms: self.kill_report = None  # its proof is past
+            self._reserve.release()
+            self._reserve = Reserve()
         if verb == "rearm" or (verb == "reset" and detail == "group"): self.breaker.released()
         if verb == "accept":
             for fill in self.maker.account.corrections(self.maker.slots, now): self.tell(FillSeen(now, fill))
@@ -147,15 +155,22 @@ class Engine:
         now = self.now_ms()
         reason = f"by {who}{': ' + detail if detail else ''}"
         self.client.blocked = f"killed {reason}"  # what waits for its turn doesn't leave any more
-        try:
-            self.latch.set(reason)
-            if everything: self.swept.set(now)
-        except OSError as e: self.note(f"the kill latch can't be written, the kill goes on without it: {e}", "error")
+        self._latch(reason)
+        if everything:
+            try: self.swept.set(now)
+            except (OSError, NotPrivate) as e: self.note(f"when everything was cancelled can't be kept: {e}", "error")
         if self.kill_report is None or self.kill_report.verified_ms: self.kill_report = KillReport(who, now)
         self._everything = self._everything or everything
         self.tell(Command(now, "kill_all" if everything else "kill", who, detail))
         if self._loop: self._loop.call_soon_threadsafe(self._sweep, CancelAll(f"killed {reason}", everything))
         return self.kill_report
+
+    def _latch(self, reason: str) -> None:
+        "Write the latch, or tell everybody that a restart would not know of the kill"
+        self._reserve.release()
+        try: self.latch.set(reason)
+        except (OSError, NotPrivate) as e:
+            self.note(f"THE KILL IS NOT LATCHED, a restart would quote again: {self.latch.path} can't be written: {e}", "error")
 
     def _sweep(self, action: CancelAll) -> None:
         if self._later: self._later.cancel()
@@ -244,6 +259,7 @@ class Engine:
             if second or self.maker.halts.active.keys() != self._halts: self._keep()
         except JournalError as e: self._broken(str(e))
         self.breaker.limit = self.maker.config.limits.max_burst
+        if second and (lost := self._lost()): self._broken(f"the state folder was changed under a running engine: {lost}")
         if second: self._ask_for_books()
         if second or any(isinstance(a, Place | Amend) for a in actions): self._look_at_latch()
         for a in actions:
@@ -251,7 +267,8 @@ class Engine:
             elif not (self.error and isinstance(a, Place | Amend)): self.gateway.do(a)
 
     def _look_at_latch(self) -> None:
-        "A kill that was given straight at the exchange holds for us too"
+        "A kill that was given straight at the exchange holds for us too, and ours for whoever comes after us"
+        if self.maker.killed and not self.error and not self.latch.reason: self._latch("again: the latch was taken away")
         if not self.maker.killed and not self.client.blocked and (reason := self.latch.reason): self.kill("the latch", reason)
 
     def _recalled(self, ticker: str) -> str:
@@ -310,7 +327,13 @@ class Engine:
         paused = {t: s.paused for t, s in self.maker.slots.items() if s.paused}
         first, now = self._configured, parameters_of(self.maker)
         self.journal.remember(self.maker.day, marks, [h for h in halts.values() if h.latched], paused, self.maker.reduce_only,
-                              {n: (first[n], now[n]) for n in now if now[n] != first[n]})
+                              {n: (first[n], now[n]) for n in now if now[n] != first[n]}, self._resting())
+
+    def _resting(self) -> list[Resting]:
+        def until(w: Working) -> int: return max(w.expiration_s, w.amend.expiration_s if w.amend else 0)
+
+        pending = self.maker.orders.pending()
+        return [Resting(w.ticker, w.side, w.price, w.remaining, until(w), w.order_id) for w in pending]
 
     def _alert(self, level: str, text: str) -> None:
         self.journal.alert(self.now_ms(), level, text)
@@ -338,17 +361,17 @@ class Engine:
         return [o for o in await self.client.resting_orders() if is_ours(o.client_order_id)]
 
     async def _verified_empty(self) -> list[str]:
-        "What of ours the exchange still lists, after looking until it has been empty twice"
-        clean, left = 0, ["unknown: not asked yet"]
-        for look in range(20):
+        "What of ours the exchange still lists, after looking until two empty looks are further apart than its lists lag"
+        empty_s, left = 0.0, ["unknown: not asked yet"]
+        for look in range(24):
             try:
                 orders = [o for o in await self._ours() if not self.maker.stranger(o)]
                 left = [f"{o.side} {contracts(o.remaining)} {o.ticker} ({o.order_id})" for o in orders]
-                clean = 0 if orders else clean + 1
-                if clean == 2: return []
+                if not orders and empty_s and time.monotonic() - empty_s >= LIST_LAG_S: return []
+                empty_s = 0.0 if orders else empty_s or time.monotonic()
                 if look % 5 == 4: await self.client.cancel_many([Cancel("the end", "", o.order_id, o.ticker) for o in orders])
-            except ApiError as e: clean, left = 0, [f"unknown: {e}"]
-            await asyncio.sleep(0.25)
+            except ApiError as e: empty_s, left = 0.0, [f"unknown: {e}"]
+            await asyncio.sleep(LIST_LAG_S if empty_s else 0.25)
         return left
 
     async def _read_once_more(self) -> None:
@@ -387,18 +410,20 @@ class Engine:
     def _adopted(self, group_id: str) -> None: self.tell(GroupSeen(self.now_ms(), group_id, "adopted"))
 
     async def _watch_kill(self) -> None:
-        "After a kill, look at the exchange until nothing has rested at two looks in a row, and nothing is on its way"
-        swept_ms = 0
+        "After a kill, look until the exchange has listed nothing twice, further apart than its lists lag"
+        swept_ms, empty_s = 0, 0.0
         while True:
             await asyncio.sleep(0.1)
             report, now = self.kill_report, self.now_ms()
-            if report is None or report.verified_ms: continue
+            if report is None or report.verified_ms or time.monotonic() < empty_s + LIST_LAG_S: continue
             try: orders = await (self.client.resting_orders() if self._everything else self._ours())
             except ApiError as e:
                 self.note(f"the kill can't be verified yet: {e}")
                 continue
+            if self.kill_report is not report: continue  # re-armed meanwhile
             report.resting = len(orders)
             report.empty_looks = 0 if orders or (self.maker.resting and not self.error) else report.empty_looks + 1
+            empty_s = time.monotonic() if report.empty_looks else 0.0
             if report.empty_looks >= 2:
                 report.verified_ms, self._everything = self.now_ms(), False
                 took_ms = report.verified_ms - report.sent_ms

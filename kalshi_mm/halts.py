@@ -25,6 +25,7 @@ RULES: dict[str, Rule] = {
     "fill_burst": Rule("when a person resets it", "look at who traded and why; reset when the quotes are right", True),
     "group": Rule("when a person resets it", "the exchange stopped our order group; reset it here and there", True),
     "other_engine": Rule("when a person resets it", "end one of them; `kalshi-mm check` tells of this machine; then reset", True),
+    "canceled_elsewhere": Rule("when a person resumes", "somebody cancelled our orders by hand: ask who, then resume", True),
     "error": Rule("when a person resets it", "read the log; restart, or reset if the fault is understood", True),
     "kill": Rule("when a person re-arms", "see that nothing rests, then rearm, then start", True),
     "exposure": Rule("when the worst case is within the limit", "let it reduce, trade by hand, or raise the limit", reduces=True),
@@ -110,6 +111,10 @@ class Halts:
             self._fine_ms.pop(rule, None)
             return False
         return now_ms - self._fine_ms.setdefault(rule, now_ms) >= _CALM_MS and self.clear(rule)
+
+    def of(self, key: str) -> list[str]:
+        "The keys of the halts in force that a person means: by rule:market, or by rule, in all markets"
+        return [k for k, h in self.active.items() if key in (k, h.rule)]
 
     def on(self, ticker: str) -> list[Halt]:
         "Those that hold for a market"

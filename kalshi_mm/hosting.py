@@ -24,9 +24,10 @@ from rich.table import Table
 from .access import TIERS
 from .catalogue import CATALOGUE, plan
 from .data import read_bbo
+from .disk import private_folder
 from .faults import Faults
 from .sandbox import ACCOUNT, Announcement, build, serve
-from .terminal import Json, guarded, screen
+from .terminal import Json, guarded, screen, settings_of
 from .venue import VenueError
 
 # %% ../nbs/19b_hosting.ipynb #0cd7403b
@@ -74,7 +75,7 @@ def exchange(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     state: Annotated[Path | None, typer.Option(
         help="Folder in which it is kept, with its keys: the next start goes on where this one ended. "
-             "Without it the keys are kept, in .kalshi_mm/exchange.")] = None,
+             "Without it the keys are kept, in the folder `exchange` of STATE_DIR.")] = None,
     seed: Seed = None,
     speed: Speed = None,
     data: Data = None,
@@ -109,8 +110,9 @@ def exchange(
         keep = state is not None and not attached  # what `run` starts for itself ends with it
         kind, wrong = "ed25519" if ed25519 else "rsa", misbehaviour(faults, seed or 0)
         try:
+            place = state or private_folder(settings_of().state_dir / "exchange")
             sandbox = build(
-                state or Path(".kalshi_mm/exchange"), seed=seed or 0, speed=speed or 1, day=_day(day) if day else None, rows=rows,
+                place, seed=seed or 0, speed=speed or 1, day=_day(day) if day else None, rows=rows,
                 skip_hours=skip, regime=regime or Spreads.WIDE, kind=kind, accounts=account or (ACCOUNT,), tier=tier,
                 read_lag_ms=read_lag_ms, faults=wrong, keep=keep)
         except ValueError as e: raise VenueError(str(e)) from e

@@ -20,6 +20,7 @@ import msgspec
 
 from .config import Env, Settings
 from .core import KalshiMMError
+from .disk import NotPrivate, private_folder
 from .remote import NoEngine
 from .runtime import Running
 
@@ -28,12 +29,13 @@ class LaunchError(KalshiMMError):
     "The engine did not start; the text has its own words"
 
 
-_COMMAND = [sys.executable, "-m", "kalshi_mm.cli"]
+_COMMAND = [sys.executable, "-P", "-m", "kalshi_mm.cli"]  # -P: what lies in the working folder is not imported
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
     "An environment in which these settings hold"
-    return {**os.environ, **{name.upper(): str(getattr(settings, name)) for name in Settings.model_fields}}
+    said = {name.upper(): str(getattr(settings, name)) for name in Settings.model_fields}
+    return {**os.environ, **said, "KALSHI_MM_ENV_FILE": str(settings.file or "")}
 
 
 def run_words(
@@ -70,13 +72,13 @@ def launch(
     "The engine for these settings: the one that runs, or a new one"
     if (running := attached(settings)) is not None: return running
     words = run_words(settings, wait, confirm_live, {"speed": speed, "seed": seed})
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    log = settings.state_dir / "launch.log"
-    with open(log, "ab") as out:
+    try: log = private_folder(settings.state_dir) / "launch.log"
+    except (OSError, NotPrivate) as e: raise LaunchError(f"the state folder can't be used: {e}") from e
+    with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "ab") as out:
         if out.tell() > 1_000_000: out.truncate(0)
         began = out.seek(0, os.SEEK_END)
         engine = subprocess.Popen([*_COMMAND, *words], env=environment_of(settings), stdin=subprocess.DEVNULL,
-                                  stdout=out, stderr=out, start_new_session=True)  # fmt: skip
+                                  stdout=out, stderr=out, cwd=settings.state_dir, start_new_session=True)  # fmt: skip
     threading.Thread(target=engine.wait, daemon=True).start()  # so that it doesn't stay a zombie when it ends
     end = time.monotonic() + patience_s
     while time.monotonic() < end:
@@ -98,17 +100,17 @@ def _last_words(log: Path, since: int) -> str:
 # %% ../nbs/17f_launch.ipynb #ee34681d
 def kill_command(
     settings: Settings,
-    running: Running | None = None,  # whose engine; None: the one that `Running.find` finds
+    session: str = "",  # of the engine that is meant; empty: all of this user's
     who: str = "notebook",  # goes into the record
-    straight: bool = False,  # don't ask the engine: the caller has, and it doesn't answer
     patience_s: float = 45,
 ) -> tuple[int, str]:  # exit status, 0 if nothing of ours rests for certain, and what was said
-    "`kalshi-mm kill`: through the engine, or straight at the exchange"
-    words = ["--control-port", str(running.port)] if running else []
-    words += ["--straight"] if straight else []
+    "`kalshi-mm kill`: latched, cancelled and verified at the exchange, and the engine told beside it"
+    words = ["--session", session] if session else []
     try:
-        done = subprocess.run([*_COMMAND, "kill", "--who", who, *words], env=environment_of(settings), timeout=patience_s,
-                              capture_output=True, text=True, stdin=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+        done = subprocess.run(
+            [*_COMMAND, "kill", "--who", who, *words], env=environment_of(settings), timeout=patience_s, cwd="/",
+            capture_output=True, text=True, stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
     except subprocess.TimeoutExpired: return 1, f"NOT VERIFIED: the kill command did not end within {patience_s:g} s"
     return done.returncode, (done.stdout + done.stderr).strip()
 
@@ -131,10 +133,11 @@ def panel_notebook(
 
 
 def lab_environment(settings: Settings) -> dict[str, str]:
-    "An environment in which a Jupyter server has our route, and its kernels our state folder"
-    config = settings.state_dir.absolute() / "jupyter"
+    "An environment in which a Jupyter server has our route, and its kernels our state folder and our `.env`"
+    config = private_folder(settings.state_dir.absolute()) / "jupyter"
     parts = config / "jupyter_server_config.d"
     parts.mkdir(parents=True, exist_ok=True)
     (parts / "kalshi_mm.json").write_bytes(msgspec.json.encode(EXTENSION))
     path = os.pathsep.join(p for p in (os.environ.get("JUPYTER_CONFIG_PATH", ""), str(config)) if p)
-    return {**os.environ, "STATE_DIR": str(settings.state_dir.absolute()), "JUPYTER_CONFIG_PATH": path}
+    file = {"KALSHI_MM_ENV_FILE": str(settings.file)} if settings.file else {}
+    return {**os.environ, "STATE_DIR": str(settings.state_dir.absolute()), "JUPYTER_CONFIG_PATH": path, **file}

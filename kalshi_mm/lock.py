@@ -16,6 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from .core import KalshiMMError
+from .disk import Opened, private_folder
+from .process import Identity
 
 # %% ../nbs/08c_lock.ipynb #d8d44029
 class Owner(Struct, frozen=True):
@@ -26,11 +28,12 @@ class Owner(Struct, frozen=True):
     session: str = "?"
     env: str = "?"
     began_ms: int = 0  # UTC
+    process: Identity = Identity()
 
     @classmethod
     def me(cls, session: str, env: str, now_ms: int) -> "Owner":
         "This process"
-        return cls(os.getpid(), socket.gethostname(), session, env, now_ms)
+        return cls(os.getpid(), socket.gethostname(), session, env, now_ms, Identity.of(os.getpid()))
 
     @property
     def here(self) -> bool:
@@ -51,11 +54,13 @@ class Lock:
 
     def __init__(
         self,
-        path: Path,  # of the lock file; OSError if it can't be made
+        path: Path,  # of the lock file, in a private folder. OSError if it can't be made, NotPrivate if others reach it
         owner: Owner,  # who we are, for the next one to read
     ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "a+b")  # held open as long as the lock is  # noqa: SIM115
+        private_folder(path.parent)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)  # whoever can read it could hold it
+        os.fchmod(fd, 0o600)
+        self._file = open(fd, "a+b")  # held open as long as the lock is  # noqa: SIM115
         try: fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             who = _owner(path)
@@ -64,6 +69,7 @@ class Lock:
         self._file.truncate(0)
         self._file.write(msgspec.json.encode(owner))
         self._file.flush()
+        self.opened = Opened(path.parent, path)
 
     def release(self) -> None:
         "Let the next one in"
@@ -77,7 +83,7 @@ def _owner(path: Path) -> Owner:
 # %% ../nbs/08c_lock.ipynb #eec306d3
 def held_by(path: Path) -> Owner | None:
     "Who holds the lock at this moment; None if nobody does"
-    try: file = open(path, "rb")  # noqa: SIM115
+    try: file = open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")  # noqa: SIM115
     except OSError: return None
     with file:
         try: fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -11,8 +11,10 @@ from typing import Any
 
 from msgspec import structs
 
-from .audit import Audit
-from .core import ONE, Count, Fill, Money, Order, OrderStatus, Position, Price, Side, cents, client_id, is_ours
+from .books import Books
+from .core import ONE, Fill, Money, Order, OrderStatus, Position, Price, Side, cents, client_id, is_ours
+from .elsewhere import RULE as ELSEWHERE
+from .elsewhere import ElsewhereCancels, rests, unexplained
 from .halts import RULES, Halts
 from kalshi_mm.messages import (
     AccountRead, AccountUnread, Action, Amend, BookDelta, BookRead, BookSnapshot, BookStale, Cancel, CancelAll, ClockRead,
@@ -20,11 +22,11 @@ from kalshi_mm.messages import (
     MarketStatus, MarketUnclear, Notify, OrderAmended, OrderCanceled, OrderGone, OrderPlaced, OrderSeen, OrderUnclear, Place,
     ReadBooks, Restored, Trade, WriteRejected, WriteUnknown,
 )
-from .orderbook import BookError, OrderBook
-from .orders import Orders
+from .orderbook import OrderBook
+from .orders import Orders, State, Working
 from .plan import due, plan, reducing
 from .reconcile import Reconciler
-from .risk import Day, Exposure, check_order, mark_price
+from .risk import Day, Exposure, check_order
 from .slot import Slot, terms
 from .strategy import NoQuote, Quotes, SpreadCapture, Strategy, View
 from .tuning import BadParameter, Config, retuned, tuned
@@ -51,7 +53,6 @@ class MarketMaker:
         self.quoting = False  # a person wants quotes
         self.reduce_only = False  # a person wants no position to grow
         self.group_id = ""  # of the order group that holds our orders at the exchange
-        self._audit = Audit()
         self._held: dict[str, Position] = {}  # positions in markets that aren't listed here
         self._earned: Money = 0  # in markets that had paid before this session
         self._marks: dict[str, Price] = {}  # as they were at the end of an earlier session
@@ -59,14 +60,18 @@ class MarketMaker:
         self._n = 0  # of the last client_order_id
         self._leaving: set[str] = set()  # orders of earlier sessions whose cancel is on its way
         self._sessions: tuple[str, ...] = ()  # earlier ones
-        self._tagged = False  # the stream marks our own orders in the book
         self._dirty: set[str] = set()
+        self.books = Books(self.slots, self.orders, self._dirty.add, self._notify)
+        self.elsewhere_cancels = ElsewhereCancels()
+        self._stop_due_ms = 0  # UTC, from when on a read of the account tells what a stop has left
+        self.stop_confirmed_ms = 0  # UTC, when it did; 0 before, and while quoting
         self._decided_ms = self._full_ms = 0
         self._hold_ms = 0  # no new writes before then
         self._out: list[Action] = []
         self._handlers: dict[type, Callable[[Any], None]] = {
             MarketListed: self._listed, MarketStatus: self._status, MarketUnclear: self._unclear, MarketSettled: self._settle,
-            BookSnapshot: self._snapshot, BookDelta: self._delta, BookRead: self._audited, BookStale: self._stale,
+            BookSnapshot: self.books.snapshot, BookDelta: self.books.delta, BookStale: self.books.stale,
+            BookRead: lambda e: self.books.read(e, self.config.patience_ms),
             Trade: lambda e: None, Connection: self._connection, ExchangeStatus: self._exchange, Decide: self._decide,
             FeedHealth: lambda e: self.watch.feed(e, self.config), ClockRead: lambda e: self.watch.clock(e, self.config),
             OrderPlaced: self._answer, OrderAmended: self._answer, OrderCanceled: self._answer, OrderGone: self._answer,
@@ -101,6 +106,7 @@ class MarketMaker:
     def _status(self, e: MarketStatus) -> None:
         if slot := self.slots.get(e.ticker):
             slot.market = structs.replace(slot.market, status=e.status)
+            if not slot.market.active: self.elsewhere_cancels.explained(e.ticker)
             self._dirty.add(e.ticker)
 
     def _settle(self, e: MarketSettled) -> None:
@@ -112,38 +118,6 @@ class MarketMaker:
         slot.quotes = Quotes.none(f"settled at {cents(e.value)}")
         self._dirty.add(e.ticker)
 
-    def _snapshot(self, e: BookSnapshot) -> None:
-        if slot := self.slots.get(e.ticker):
-            slot.book.apply_snapshot(e.bids, e.asks, e.ts_ms)
-            slot.own = {s: self.orders.resting_by_price(e.ticker, s, moving=False) for s in Side}
-            self._dirty.add(e.ticker)
-
-    def _delta(self, e: BookDelta) -> None:
-        slot = self.slots.get(e.ticker)
-        if slot is None or not slot.book.live: return  # a stale book waits for its snapshot
-        try: slot.book.apply_delta(e.side, e.price, e.delta, e.ts_ms)
-        except BookError as err: self._distrust(slot, str(err))
-        if e.client_order_id:
-            self._tagged = True
-            slot.own_delta(e)
-        self._dirty.add(e.ticker)
-
-    def _audited(self, e: BookRead) -> None:
-        if (slot := self.slots.get(e.ticker)) is None: return
-        if why := self._audit.compare(e, slot, self.orders, self._tagged, self.config.patience_ms):
-            self._distrust(slot, f"{e.ticker}: the book is not the exchange's: {why}")
-
-    def _distrust(self, slot: Slot, why: str) -> None:
-        slot.book.mark_stale(why)
-        self._dirty.add(slot.market.ticker)
-        self._notify("error", why)
-
-    def _stale(self, e: BookStale) -> None:
-        for ticker in e.tickers:
-            if slot := self.slots.get(ticker):
-                slot.book.mark_stale(e.reason)
-                self._dirty.add(ticker)
-
     # the session
     def _connection(self, e: Connection) -> None:
         if e.up: self.watch.clear("disconnected")
@@ -153,11 +127,14 @@ class MarketMaker:
 
     def _exchange(self, e: ExchangeStatus) -> None:
         if e.exchange_active and e.trading_active: self.watch.clear("paused")
-        else: self.watch.set("paused", f"the exchange is {'paused for trading' if e.exchange_active else 'closed'}", e.ts_ms)
+        else:
+            self.watch.set("paused", f"the exchange is {'paused for trading' if e.exchange_active else 'closed'}", e.ts_ms)
+            self.elsewhere_cancels.explained()
 
     def _group(self, e: GroupSeen) -> None:
         if e.change == "adopted": self.group_id = e.group_id
         elif e.group_id == self.group_id and e.change in ("triggered", "deleted") and not self.killed:  # a kill triggers it
+            self.elsewhere_cancels.explained()
             self.watch.set("group", f"our order group was {e.change} at the exchange: nothing of it rests any more", e.ts_ms)
 
     def _restored(self, e: Restored) -> None:
@@ -170,7 +147,9 @@ class MarketMaker:
         for ticker, mark in e.marks:
             if slot := self.slots.get(ticker): slot.mark = mark
         if e.day: self.watch.day = Day(e.day, e.day_open, e.day_peak, e.day_now)
-        for rule, reason, since_ms in e.halts: self.halts.set(rule if rule in RULES else "error", reason, since_ms)
+        for key, reason, since_ms in e.halts:
+            rule, _, market = key.partition(":")
+            self.halts.set(rule if rule in RULES else "error", reason, since_ms, market)
         if e.unclean: self.account.doubt(e.ts_ms + self.config.patience_ms)
         if e.parameters and isinstance(self.strategy, SpreadCapture):
             try: self.strategy.params, self.config = tuned(self.strategy.params, self.config, dict(e.parameters))
@@ -182,13 +161,14 @@ class MarketMaker:
     def _command(self, e: Command) -> None:
         self._full_ms = 0  # the next decision looks at every market
         match e.verb:
-            case "start" if not self.killed: self.quoting = True
-            case "stop": self.quoting = False
+            case "start" if not self.killed: self.quoting, self._stop_due_ms, self.stop_confirmed_ms = True, 0, 0
+            case "stop": self._stop(e.ts_ms)
             case "kill" | "kill_all": self._kill(e)
             case "halt": self.watch.set("error", e.detail, e.ts_ms)
             case "rearm":
                 self.watch.release("kill", e.who)
-                if "group" in self.halts.active: self.watch.release("group", e.who)
+                for rule in ("group", ELSEWHERE):  # a kill cancels everything, so what was cancelled before is settled
+                    if self.halts.of(rule): self.watch.release(rule, e.who)
             case "reset" if e.detail != "kill": self.watch.release(e.detail, e.who)
             case "reconcile": self.account.soon()
             case "accept" if "drift" in self.halts.active: self._notify("warning", f"{e.who}: {self.account.accept(self.orders)}")
@@ -197,14 +177,20 @@ class MarketMaker:
                 self._notify("info", f"reduce only is {e.detail}, by {e.who}")
             case "pause" | "resume" if slot := self.slots.get(e.detail):
                 slot.paused = e.who if e.verb == "pause" else ""
+                if e.verb == "resume" and self.halts.of(key := f"{ELSEWHERE}:{e.detail}"): self.watch.release(key, e.who)
                 self._notify("info", f"{e.detail} {e.verb}d by {e.who}")
             case "set": self._set(e)
             case _:
                 words = f"{e.verb} {e.detail}".strip()
                 self._notify("warning", f"{words!r} from {e.who} does nothing{' while killed' if self.killed else ''}")
 
+    def _stop(self, now: int) -> None:
+        self.quoting, self.stop_confirmed_ms = False, 0
+        self._stop_due_ms = now + self.config.patience_ms  # the exchange's lists may lag
+
     def _kill(self, e: Command) -> None:
         self.quoting = False
+        self.elsewhere_cancels.explained()
         self.watch.set("kill", f"by {e.who}{': ' + e.detail if e.detail else ''}", e.ts_ms)
         if not self.account.reading: self._ask("to see that nothing rests after the kill", e.ts_ms)
         self._out.insert(0, CancelAll(f"killed by {e.who}", e.verb == "kill_all"))
@@ -240,7 +226,20 @@ class MarketMaker:
     # what the stream and the lists tell of our account
     def _order(self, e: OrderSeen) -> None:
         if session := self.stranger(e.order): self._beware(session, e.ts_ms)
+        before = self._resting(e.order)
         if w := self.orders.seen(e.order, e.ts_ms): self._dirty |= {w.ticker} & self.slots.keys()
+        self._ended(before, e.order, e.ts_ms)
+
+    def _resting(self, o: Order) -> Working | None:
+        "Our order, if it rests for all that we have asked for"
+        return w if self.quoting and (w := self.orders.find(o)) and rests(w) else None
+
+    def _ended(self, w: Working | None, o: Order, now: int) -> None:
+        "Did an order end that rested, by another's hand?"
+        if w is None or w.state is not State.DONE or not unexplained(o, w, now): return
+        if self.halts.active.keys() & {"group", "paused"}: return  # that is why
+        slot = self.slots.get(w.ticker)
+        if slot and slot.market.active and now < slot.market.close_ms: self.elsewhere_cancels.ended(w, now)
 
     def _beware(self, session: str, now: int) -> None:
         why = f"an order of session {session} rests, of which this machine knows nothing: another engine trades this account"
@@ -269,9 +268,12 @@ class MarketMaker:
 
     def _read(self, e: AccountRead) -> None:
         new = [f for f in e.fills if self._fill(f, e.ts_ms)]
+        rested = [(w, o) for o in e.orders if (w := self._resting(o))]
         for f in new:
             if f.ts_ms > e.asked_ms - 15_000: self.watch.filled(f.count, self.config.limits, e.ts_ms)
         for d in self.account.compare(e, self.orders, self.slots, new, self.config): self._notify(d.level, f"{d.kind}: {d.text}")
+        for w, o in rested: self._ended(w, o, e.ts_ms)
+        if self._stop_due_ms and e.asked_ms >= self._stop_due_ms and not self.resting: self.stop_confirmed_ms = e.ts_ms
         if self.account.unexplained: self.watch.set("drift", "; ".join(self.account.unexplained), e.ts_ms)
         else: self.watch.clear("drift")
         self.watch.balance(e.balance, self.config.limits, e.ts_ms)
@@ -292,7 +294,7 @@ class MarketMaker:
         now = e.ts_ms
         full = now - self._full_ms >= 250
         if full: self._tend(now)
-        for ticker in list(self.slots) if full else sorted(self._dirty): self._value(self.slots[ticker], now)
+        for ticker in list(self.slots) if full else sorted(self._dirty): self.books.value(self.slots[ticker], now)
         passed, self._decided_ms = now - self._decided_ms if self._decided_ms else 0, now
         for ticker in {w.ticker for w in self.orders.pending()} & self.slots.keys(): self.slots[ticker].quoting_ms += passed
         if self.day or self.account.ready:  # what was before the first day isn't its loss
@@ -311,26 +313,15 @@ class MarketMaker:
     def _tend(self, now: int) -> None:
         "What is looked after four times a second, whatever happens"
         self._full_ms = now
+        if self.account.asked_ms < self._stop_due_ms <= now: self.account.soon(now)
         if why := self.account.due(self.orders, self.config, now): self._ask(why, now)
-        if books := self._audit.due(self.slots.values(), self.config.audit_every_ms, now):
+        if books := self.books.audit.due(self.slots.values(), self.config.audit_every_ms, now):
             self._out.append(ReadBooks("the audit", books))
         self.orders.forget(now - _FORGET_MS)
         for ticker in self.slots.keys() - {w.ticker for w in self.orders.pending()}:
             self.slots[ticker].heal(now - self.config.patience_ms)
         self.watch.exposure(self._exposures(), self.config.limits, now)
-
-    def _value(self, slot: Slot, now: int) -> None:
-        "Mark a market by the others' book, if it can be trusted"
-        if slot.market.status == "finalized" or not slot.book.live: return
-        bid, ask = self._others(slot)
-        slot.marked_ms = now
-        if slot.mark is None and not slot.position.net and not (bid and ask): return
-        if slot.mark is None or not (bid and ask and bid[0] >= ask[0]):  # a burst that was read by half looks crossed
-            slot.mark = mark_price(bid and bid[0], ask and ask[0], slot.mark, slot.position.net)
-
-    def _others(self, slot: Slot) -> tuple[tuple[Price, Count] | None, tuple[Price, Count] | None]:
-        bids, asks = self.own(slot, Side.BID), self.own(slot, Side.ASK)
-        return slot.book.best_others(Side.BID, bids), slot.book.best_others(Side.ASK, asks)
+        for market, reason in self.elsewhere_cancels.due(now): self.watch.set(ELSEWHERE, reason, now, market)
 
     def _blocked(self, slot: Slot, now: int) -> str:
         "Why this market can't be quoted at all; empty if it can"
@@ -344,12 +335,13 @@ class MarketMaker:
         if now < slot.market.open_ms: return "the market isn't open yet"
         if now >= slot.market.close_ms - 1000 * self.config.stop_before_close_s: return "the market is about to close"
         if not slot.book.live: return f"no trusted book: {slot.book.why_stale}"
+        if self.elsewhere_cancels.waits(slot.market.ticker): return "an order of ours was canceled elsewhere; waiting to hear why"
         return ""
 
     def _wanted(self, slot: Slot, now: int) -> Quotes:
         if slot.market.status == "finalized": return slot.quotes
         if why := self._blocked(slot, now): return Quotes.none(why)
-        bid, ask = self._others(slot)
+        bid, ask = self.books.others(slot)
         quotes = self.strategy.quote(View(slot.market, bid, ask, slot.position.net, slot.fees, now))
         why = "; ".join(f"{h.rule}: {h.reason}" for h in self.halts.on(slot.market.ticker))
         why, net = why or ("reduce only" if self.reduce_only else ""), slot.position.net
@@ -408,10 +400,6 @@ class MarketMaker:
     def elsewhere(self) -> Mapping[str, Position]:
         "Positions in markets that have not been listed here"
         return self._held
-
-    def own(self, slot: Slot, side: Side) -> dict[Price, Count]:
-        "Our part of a book: as the stream marks it, or as our orders tell if it marks none"
-        return slot.own[side] if self._tagged else self.orders.resting_by_price(slot.market.ticker, side)
 
     @property
     def halts(self) -> Halts:

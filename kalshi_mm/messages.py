@@ -238,7 +238,7 @@ class Restored(_Event, frozen=True):
     day_peak: Money  # highest profit of that day
     day_now: Money  # latest profit of that day
     marks: tuple[tuple[str, Price], ...]  # (ticker, last mark)
-    halts: tuple[tuple[str, str, int], ...]  # (rule, reason, since UTC ms) of the latched ones, a kill among them
+    halts: tuple[tuple[str, str, int], ...]  # (rule or rule:market, reason, since UTC ms) of the latched ones, a kill among them
     unclean: bool = False  # the last session did not end in order: a write of it may still be on its way
     paused: tuple[tuple[str, str], ...] = ()  # (ticker, who paused it)
     reduce_only: bool = False

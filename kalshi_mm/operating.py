@@ -9,19 +9,21 @@ __all__ = ['app', 'Market', 'status', 'start', 'stop', 'reset', 'pause', 'resume
 # %% ../nbs/19a_operating.ipynb #cf5ae24f
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
 import typer
 from rich.table import Table
 
-from .config import settings_for_kill
+from .config import Env, settings_for_kill
 from .core import KalshiMMError
-from .remote import ControlClient, NoEngine, Refused
+from .latch import Latch
+from .remote import ControlClient, NoEngine
 from .report import live_table
-from .runtime import Home, page_link
-from .terminal import ConfirmLive, ControlPort, EnvOption, Json, Rest, Ws, ask, engine_at, guarded, screen, settings_of
+from .straight import Target, Verdict, find_targets, kill_target
+from .terminal import ConfirmLive, Json, Meant, Port, Rest, SessionOption, Where, Ws, ask, guarded, screen
 
 # %% ../nbs/19a_operating.ipynb #0ca6260c
 app = typer.Typer()
@@ -30,21 +32,25 @@ Market = Annotated[str, typer.Argument(help="Its ticker, or how that ends, such 
 
 @app.command()
 def status(
-    control_port: ControlPort = None,
+    env: Where = None,
+    session: SessionOption = "",
+    control_port: Port = None,
     link: Annotated[bool, typer.Option("--link", help="Only the address of the panel, which holds this run's token.")] = False,
     json: Json = False,
 ) -> None:
     """What a running session is doing. Example: `kalshi-mm status --json`
     """
+    meant = Meant(env, session, control_port)
+
     def talk(engine: ControlClient) -> str:
-        if link and engine.get("/api/health"): return page_link(engine.port, engine.token)
+        if link: return meant.running().link
         now = engine.status()
         if json: return msgspec.json.encode(now).decode()
         console = screen()
         with console.capture() as text: console.print(live_table(now))
         return text.get().rstrip()
 
-    ask(control_port, talk)
+    ask(meant, talk)
 
 # %% ../nbs/19a_operating.ipynb #9eee4ef8
 def _steer(engine: ControlClient, market: str, verb: str) -> str:
@@ -72,19 +78,21 @@ def _until(look: Callable[[], int], good: Callable[[int], bool], patience_s: flo
 
 
 @app.command()
-def start(control_port: ControlPort = None, confirm_live: ConfirmLive = False) -> None:
+def start(env: Where = None, session: SessionOption = "", control_port: Port = None, confirm_live: ConfirmLive = False) -> None:
     """Quote, after `run --wait` or a stop. Example: `kalshi-mm start`
     """
     def talk(engine: ControlClient) -> str:
         engine.post("/api/strategy/start", {"confirm": "LIVE" if confirm_live else ""})
         return "Asked to quote."
 
-    ask(control_port, talk)
+    ask(Meant(env, session, control_port), talk)
 
 
 @app.command()
 def stop(
-    control_port: ControlPort = None,
+    env: Where = None,
+    session: SessionOption = "",
+    control_port: Port = None,
     exit_: Annotated[bool, typer.Option("--exit", help="End the process too, with its summary.")] = False,
 ) -> None:
     """Stop quoting and cancel what rests; the session goes on watching, unless --exit.
@@ -93,16 +101,20 @@ def stop(
     def talk(engine: ControlClient) -> str:
         engine.post("/api/strategy/end" if exit_ else "/api/strategy/stop")
         if exit_: return "Asked to cancel everything and end."
-        left = _until(lambda: engine.status().maker.resting, lambda n: n == 0, 10)
-        return "Stopped: nothing of ours rests." if left == 0 else f"Asked to stop; {left} orders still rest."
+        if _until(lambda: engine.status().maker.stop_confirmed_ms, bool, 15):
+            return "Stopped: the exchange, asked after the stop, lists nothing of ours."
+        left = engine.status().maker.resting
+        return f"Asked to stop; {left} orders still rest." if left else "Stopped; the exchange has not confirmed that yet."
 
-    ask(control_port, talk)
+    ask(Meant(env, session, control_port), talk)
 
 
 @app.command()
 def reset(
     rule: Annotated[str, typer.Argument(help="The halt to release, such as daily_loss; `status` names those in force.")],
-    control_port: ControlPort = None,
+    env: Where = None,
+    session: SessionOption = "",
+    control_port: Port = None,
 ) -> None:
     """Release a halt that only a person releases. Example: `kalshi-mm reset daily_loss`
     """
@@ -110,27 +122,29 @@ def reset(
         engine.post("/api/risk/reset", rule=rule)
         return f"The halt {rule} is released."
 
-    ask(control_port, talk)
+    ask(Meant(env, session, control_port), talk)
 
 
 @app.command()
-def pause(market: Market, control_port: ControlPort = None) -> None:
+def pause(market: Market, env: Where = None, session: SessionOption = "", control_port: Port = None) -> None:
     """Quote one market no more until it is resumed; the others go on. Example: `kalshi-mm pause B65.5`
     """
-    ask(control_port, lambda engine: _steer(engine, market, "pause"))
+    ask(Meant(env, session, control_port), lambda engine: _steer(engine, market, "pause"))
 
 
 @app.command()
-def resume(market: Market, control_port: ControlPort = None) -> None:
+def resume(market: Market, env: Where = None, session: SessionOption = "", control_port: Port = None) -> None:
     """Quote a market again that was paused. Example: `kalshi-mm resume B65.5`
     """
-    ask(control_port, lambda engine: _steer(engine, market, "resume"))
+    ask(Meant(env, session, control_port), lambda engine: _steer(engine, market, "resume"))
 
 
 @app.command("reduce-only")
 def reduce_only(
     off: Annotated[bool, typer.Option("--off", help="Quote both sides again.")] = False,
-    control_port: ControlPort = None,
+    env: Where = None,
+    session: SessionOption = "",
+    control_port: Port = None,
 ) -> None:
     """Quote only what makes positions smaller. Example: `kalshi-mm reduce-only`
     """
@@ -138,13 +152,15 @@ def reduce_only(
         engine.post("/api/strategy/reduce-only", {"on": not off})
         return "Asked to quote both sides." if off else "Asked to quote only what makes positions smaller."
 
-    ask(control_port, talk)
+    ask(Meant(env, session, control_port), talk)
 
 
 @app.command("set")
 def set_(
     values: Annotated[list[str] | None, typer.Argument(help="NAME=VALUE, in the units that the list shows.")] = None,
-    control_port: ControlPort = None,
+    env: Where = None,
+    session: SessionOption = "",
+    control_port: Port = None,
 ) -> None:
     """Change parameters of the running engine, all or none; without any, list them. They hold for later runs too, until the
     setting itself changes.
@@ -158,11 +174,11 @@ def set_(
         old = engine.put("/api/parameters", changes)["old"]
         return f"Asked to set {', '.join(f'{name} {old[name]} -> {value}' for name, value in changes.items())}."
 
-    ask(control_port, talk)
+    ask(Meant(env, session, control_port), talk)
 
 
 @app.command()
-def reconcile(control_port: ControlPort = None) -> None:
+def reconcile(env: Where = None, session: SessionOption = "", control_port: Port = None) -> None:
     """Read orders, fills and positions from the exchange now, and say what differs. Example: `kalshi-mm reconcile`
     """
     def talk(engine: ControlClient) -> str:
@@ -174,80 +190,86 @@ def reconcile(control_port: ControlPort = None) -> None:
         if why := drift(): return f"Not explained: {why}"
         return "Read: nothing is unexplained." if read else "Asked to read; ten seconds brought no answer that explains all."
 
-    ask(control_port, talk)
+    ask(Meant(env, session, control_port), talk)
 
 
 @app.command()
-def accept(control_port: ControlPort = None) -> None:
+def accept(env: Where = None, session: SessionOption = "", control_port: Port = None) -> None:
     """Take the exchange's count of positions where nothing explains a difference (the halt `drift`): look at its own pages first.
     Example: `kalshi-mm accept`
     """
     def talk(engine: ControlClient) -> str: return f"Accepted: {engine.post('/api/account/accept')['accepted']}"
 
-    ask(control_port, talk)
+    ask(Meant(env, session, control_port), talk)
 
 # %% ../nbs/19a_operating.ipynb #b0414d9f
 @app.command()
 def kill(
-    env: EnvOption = None,
+    env: Annotated[Env | None, typer.Option("--env", help="Only there.")] = None,
+    session: Annotated[str, typer.Option("--session", help="Only the engine whose session's id begins so.")] = "",
     rest: Rest = None,
     ws: Ws = None,
-    control_port: ControlPort = None,
     all_: Annotated[bool, typer.Option("--all", help="Orders of the account that aren't ours too.")] = False,
-    straight: Annotated[bool, typer.Option("--straight", help="Don't ask the engine: it is known not to answer.")] = False,
     who: Annotated[str, typer.Option(hidden=True)] = "cli",
 ) -> None:
-    """Cancel all our orders now and quote no more, through the engine and, unless it verifies that, straight at the exchange.
+    """Cancel all our orders now and quote no more: every engine of this user, answering or not, verified at the exchange.
     Example: `kalshi-mm kill`
     """
     settings, wrong = settings_for_kill(kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws)
-    if wrong: typer.echo(f"kalshi-mm: {wrong}; the kill goes on with what can be understood", err=True)
+    if wrong: _say(f"kalshi-mm: {wrong}; the kill goes on with what can be understood", err=True)
 
     async def work() -> int:
-        killed = answers = False
-        try:
-            if straight: raise NoEngine("The engine is not asked")
-            killed, said = await asyncio.to_thread(_kill_engine, engine_at(settings, control_port, 1.0, who), all_)
-            answers = True
-        except (NoEngine, Refused) as e: said = str(e)
-        if killed: code = 0
-        else:
-            print(f"{said}; killing straight at the exchange.")
-            from kalshi_mm.straight import kill_at_exchange, where_to_kill  # loads the SDK
-
-            code, said = await kill_at_exchange(*where_to_kill(settings, control_port), all_, answers, who)
-        print(said)
-        return code
+        return await _kill_all(find_targets(settings, env, session, named=bool(env or rest)), all_, who)
 
     guarded(work())
 
 
-def _kill_engine(engine: ControlClient, everything: bool) -> tuple[bool, str]:  # whether nothing rests, and what to tell
-    engine.post("/api/risk/kill-switch", all=str(everything).lower())
-    _until(lambda: engine.get("/api/risk/status")["kill"]["verified_ms"], bool, 10)
-    kill = engine.get("/api/risk/status")["kill"]
-    took_ms, whose = kill["verified_ms"] - kill["sent_ms"], "" if everything else "of ours "
-    if kill["verified_ms"]: return True, f"Killed: nothing {whose}rests, verified {took_ms} ms after the command."
-    return False, f"The engine is killed but could not verify it within ten seconds, {kill['resting']} orders {whose}listed"
+async def _kill_all(targets: Sequence[Target], everything: bool, who: str) -> int:
+    "Kill at each account, and say what came of it as it comes; the exit status"
+    async def kill_one(target: Target) -> Verdict:
+        try: return await kill_target(target, everything, who)
+        except Exception as e:  # the others are killed all the same
+            return Verdict(target, False, f"NOT KILLED: {type(e).__name__}: {e}")
 
-# %% ../nbs/19a_operating.ipynb #f0e08cd1
+    verdicts: list[Verdict] = []
+    for coming in asyncio.as_completed([kill_one(t) for t in targets]):
+        verdicts.append(verdict := await coming)
+        _say(str(verdict))
+    bad = sum(not (v.good and v.latched) for v in verdicts)
+    if bad: _say(f"NOT CERTAIN for {bad} of {len(verdicts)}: look at Kalshi's own page, and cancel there.", err=True)
+    else: _say(f"Killed: nothing {'' if everything else 'of ours '}rests. `kalshi-mm rearm` before the next run.")
+    return 1 if bad else 0
+
+
+def _say(line: str, err: bool = False) -> None:
+    "Print, if there is somebody to read it: a kill goes on without"
+    with suppress(OSError, ValueError): typer.echo(line, err=err)
+
+# %% ../nbs/19a_operating.ipynb #619dac0b
+def _release(env: Env | None) -> str:
+    "Take back the one kill that is latched, where no engine runs"
+    settings = settings_for_kill()[0]
+    found = [f for f in sorted(settings.state_dir.glob(f"{env or '*'}-*")) if Latch(f / "killed").reason]
+    if not found: return "Nothing to re-arm: no engine runs, and no kill is latched."
+    if len(found) > 1:
+        raise KalshiMMError(f"several accounts are killed; say which with --env: {', '.join(f.name for f in found)}")
+    latch = Latch(found[0] / "killed")
+    was = latch.reason
+    latch.clear()
+    return f"Re-armed: the kill of {found[0].name}, {was}, is released for the next run."
+
+
 @app.command()
-def rearm(env: EnvOption = None, control_port: ControlPort = None) -> None:
+def rearm(env: Where = None, session: SessionOption = "", control_port: Port = None) -> None:
     """Release a kill, of a running session or of the next one. Quoting starts only with `start` or `run`.
     Example: `kalshi-mm rearm`
     """
-    settings = settings_of(kalshi_env=env)
+    meant = Meant(env, session, control_port)
 
-    def talk(engine: ControlClient) -> str:
-        try: engine.post("/api/risk/rearm")
-        except NoEngine:
-            from kalshi_mm.straight import where_to_kill
+    async def work() -> int:
+        try: await asyncio.to_thread(lambda: meant.running().client().post("/api/risk/rearm"))
+        except NoEngine: print(_release(env))
+        else: print("Re-armed. Nothing is quoted before `kalshi-mm start`.")
+        return 0
 
-            there, venue = where_to_kill(settings)
-            latch = Home(there, venue.key_id).latch
-            if not (was := latch.reason): return "Nothing to re-arm: no engine runs, and no kill is latched."
-            latch.clear()
-            return f"Re-armed: the kill {was} is released for the next run."
-        return "Re-armed. Nothing is quoted before `kalshi-mm start`."
-
-    ask(control_port, talk)
+    guarded(work())

@@ -248,7 +248,7 @@ def _order_of(maker: MarketMaker, f: Fill) -> Working | None:
 def _others_at(maker: MarketMaker, slot: Slot, w: Working) -> Count | None:
     "Contracts of others at an order's price; None without a trusted book"
     if not slot.book.live: return None
-    return max(slot.book.size(w.side, w.price) - maker.own(slot, w.side).get(w.price, 0), 0)
+    return max(slot.book.size(w.side, w.price) - maker.books.own(slot, w.side).get(w.price, 0), 0)
 
 
 def parameters_of(maker: MarketMaker) -> dict[str, str]:

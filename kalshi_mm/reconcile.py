@@ -110,6 +110,11 @@ class Reconciler:
         "Read at this time already"
         self._due_ms = min(self._due_ms, at_ms)
 
+    @property
+    def asked_ms(self) -> int:
+        "When the last read was asked for, UTC"
+        return self._asked_ms
+
     def due(self, orders: Orders, config: Config, now_ms: int) -> str:
         "Why a read is due now; empty if none is"
         if (self.reading and now_ms < self._asked_ms + _LOST_MS) or now_ms < self._after_ms: return ""

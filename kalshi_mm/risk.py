@@ -97,8 +97,8 @@ class Day(Struct, frozen=True):
         return cls(new_york_day(ts_ms), profit, profit, profit)
 
     def at(self, ts_ms: int, profit: Money) -> "Day":
-        "The day after a new valuation; another day if midnight has passed"
-        if new_york_day(ts_ms) != self.day: return Day.begin(ts_ms, self.now).at(ts_ms, profit)
+        "The day after a new valuation; the next day if midnight has passed. It never goes back, whatever the clock does"
+        if new_york_day(ts_ms) > self.day: return Day.begin(ts_ms, self.now).at(ts_ms, profit)
         return Day(self.day, self.open, max(self.peak, profit), profit)
 
     @property

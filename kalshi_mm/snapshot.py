@@ -205,7 +205,7 @@ def market_detail(
     m, b = slot.market, slot.book
 
     def ladder(side: Side) -> list[dict[str, str]]:
-        own = maker.own(slot, side)
+        own = maker.books.own(slot, side)
         return [{"price": price_str(p), "count": count_str(c), "ours": count_str(own.get(p, 0))} for p, c in b.depth(side, 10)]
 
     return MarketDetail(
@@ -263,6 +263,7 @@ class About(Struct, frozen=True):
     series: str
     account: str  # the first letters of the key's id
     log: str  # file
+    settings_file: str = ""  # the `.env` that the engine was started with; empty if there was none
 
 
 class Wants(Struct, frozen=True):
@@ -296,6 +297,7 @@ class Snapshot(Struct, frozen=True):
     kill: KillProgress | None
     differences: list[Any]
     market: MarketDetail | None  # of the one that is wanted
+    settings_file: str = ""  # the `.env` that the engine was started with; empty if there was none
 
 # %% ../nbs/16b_snapshot.ipynb #4e5cc715
 def parameter_rows(maker: MarketMaker) -> list[ParameterRow]:
@@ -328,5 +330,5 @@ def snapshot(
         {name: money_str(money) for name, money in split.items()}, recent.pnl[wants.range].table(300), at_risk(maker),
         {name: v for name, v in now_in_force.items() if name.startswith("max_")}, parameter_rows(maker),
         list(recent.commands)[-20:], kill_progress(s.kill, recent.killed_of), differences(s),
-        market_detail(maker, recent, wants.market, now) if wants.market in maker.slots else None,
+        market_detail(maker, recent, wants.market, now) if wants.market in maker.slots else None, about.settings_file,
     )  # fmt: skip

@@ -96,11 +96,12 @@ class Status(Struct, frozen=True):
     parameters: dict[str, str]  # what may be set while it runs, each in its own unit
     differences: list[DifferenceStatus]  # the last ones, newest last
     reconciled_ms: int  # UTC, when the account was last read and nothing was unexplained; 0 before
+    stop_confirmed_ms: int = 0  # UTC, when the exchange was asked after a stop, and listed nothing of ours; 0 before
 
 # %% ../nbs/09a_status.ipynb #fd12ec5f
 def _side(maker: MarketMaker, slot: Slot, side: Side) -> SideStatus:
     ticker = slot.market.ticker
-    best = slot.book.best_others(side, maker.own(slot, side)) if slot.book.live else None
+    best = slot.book.best_others(side, maker.books.own(slot, side)) if slot.book.live else None
     w = next(iter(maker.orders.on(ticker, side)), None)
     wish = slot.quotes.bid if side is Side.BID else slot.quotes.ask
     return SideStatus(
@@ -176,7 +177,7 @@ def status(
         fills=sum(s.fills for s in slots), markets=markets, reduce_only=maker.reduce_only,
         parameters=values(maker.strategy.params, maker.config) if isinstance(maker.strategy, SpreadCapture) else {},
         differences=[DifferenceStatus(d.kind, d.ticker, d.text, d.ts_ms) for d in maker.account.found],
-        reconciled_ms=maker.account.clean_ms,
+        reconciled_ms=maker.account.clean_ms, stop_confirmed_ms=maker.stop_confirmed_ms,
     )  # fmt: skip
 
 

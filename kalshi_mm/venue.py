@@ -53,7 +53,7 @@ async def started(
     wait_s: float = 60,  # for it to accept connections
 ) -> Venue:  # VenueError, with its own words, if it doesn't
     "A sandbox of our own, as a process that ends with us"
-    command = [sys.executable, "-m", "kalshi_mm.cli", "exchange", "--attached", "--json", "--port", "0", "--state"]
+    command = [sys.executable, "-P", "-m", "kalshi_mm.cli", "exchange", "--attached", "--json", "--port", "0", "--state"]
     await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
     words = directory / "sandbox.log"  # what it says on standard error, its faults among it
     with open(words, "wb") as log:  # noqa: ASYNC230

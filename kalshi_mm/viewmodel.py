@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Json', 'state_of', 'note_of', 'buttons', 'alerts', 'lines', 'account', 'gauges', 'profit_and_loss', 'market_row',
            'market_rows', 'settled', 'ladder', 'picked', 'fill_row', 'order_row', 'command_row', 'parameter_row',
-           'kill_of', 'build_vm', 'no_engine']
+           'kill_of', 'build_vm', 'no_engine', 'crashed']
 
 # %% ../nbs/16bb_viewmodel.ipynb #afd7a61f
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ def note_of(s: Json, state: str, now_ms: int) -> str:
     "The line beside the state"
     m, kill = s["engine"]["maker"], s["kill"]
     quoted = sum(1 for q in m["markets"] if q["bid"]["ours"] or q["ask"]["ours"])
-    checked = m.get("reconciled_ms", 0)
+    asked = m.get("stop_confirmed_ms", 0)
     match state:
         case "STARTING": return " · ".join(f"{'✓' if done else '…'} {step}" for step, done in _syncing(s))
         case "RUNNING": return f"quotes out in {quoted} of {len(s['markets'])} markets"
@@ -56,7 +56,8 @@ def note_of(s: Json, state: str, now_ms: int) -> str:
         case "KILLING": return "orders are being cancelled; pressing again tries again"
         case "KILLED" if kill is None: return "by an earlier session; no new order until it is re-armed"
         case "KILLED": return f"by {kill['who']} at {clock(kill['sent_ms'])}; no new order until it is re-armed"
-        case _: return f"{_n(m['resting'], 'order')} resting" + (f" (checked {span(now_ms - checked)} ago)" if checked else "")
+        case _ if asked: return f"the exchange lists nothing of ours, asked after the stop, {span(now_ms - asked)} ago"
+        case _: return f"{_n(m['resting'], 'order')} resting as far as we know; the exchange is being asked"
 
 
 def _n(n: int, what: str) -> str: return f"{n} {what}{'' if n == 1 else 's'}"
@@ -127,7 +128,7 @@ def alerts(s: Json, now_ms: int) -> list[dict[str, Any]]:
         row = _alert("error" if h["latched"] else "warn", f"halt {h['rule']}{where}",
                      f"Halted{where} by {h['rule']}: {h['reason']}{figures}", todo)
         row["time"], row["since"] = clock(h["since_ms"]), span(now_ms - h["since_ms"])
-        if h["latched"]: row["reset"] = h["rule"]
+        if h["latched"]: row["reset"] = f"{h['rule']}:{h['market']}" if h.get("market") else h["rule"]
         if h["rule"] == "drift": row["accept"] = True
         found.append(row)
     for d in s["differences"][-3:]:
@@ -354,7 +355,7 @@ def kill_of(s: Json, now_ms: int) -> dict[str, Any] | None:
     of = max(k["of"], k["resting"])
     gone = of if done else of - k["resting"] if known else 0
     left = [o for o in map(order_row, s["orders"]) if o["ours"]] if not done else []
-    late = not done and now_ms - k["sent_ms"] > 3_000
+    late = not done and now_ms - k["sent_ms"] > (6_000 if k["resting"] == 0 else 3_000)  # two looks take a second and a half
     named = [f"{o['short']} {o['side']} {o['left']} @ {o['price']}¢ ({o['id']})" for o in left]
     rests = f"{_n(len(left) or max(k['resting'], 0), 'order').upper()} OF OURS MAY STILL REST. Cancel on Kalshi's own page."
     text = f"{gone} of {of} confirmed gone" if of else "nothing of ours rested" if done else "asking the exchange"
@@ -368,7 +369,7 @@ def kill_of(s: Json, now_ms: int) -> dict[str, Any] | None:
 # %% ../nbs/16bb_viewmodel.ipynb #4c0d0fd1
 _ICONS = {"NO ENGINE": "ring", "STOPPED": "stop", "STARTING": "quarter", "RUNNING": "play", "REDUCING": "down",
           "STOPPING": "quarter",
-          "HALTED": "pause", "KILLING": "cross", "KILLED": "cross"}  # fmt: skip
+          "HALTED": "pause", "KILLING": "cross", "KILLED": "cross", "CRASHED": "warn", "NEEDS TOKEN": "clock"}  # fmt: skip
 
 
 def build_vm(
@@ -380,7 +381,7 @@ def build_vm(
     return {
         "n": s["n"], "state": state, "icon": _ICONS[state], "note": note_of(s, state, now_ms), "clock": clock(now_ms),
         "env": _ENV.get(s["env"], s["env"].upper()), "series": s["series"], "account_id": s["account"], "session": s["session"],
-        "up": span(now_ms - e["began_ms"]), "log_file": s["log"],
+        "up": span(now_ms - e["began_ms"]), "log_file": s["log"], "settings_file": s.get("settings_file", ""), "now_ms": now_ms,
         "buttons": buttons(s, state), "kill": kill_of(s, now_ms), "alerts": alerts(s, now_ms),
         "account": account(s), "gauges": gauges(s), "pnl": profit_and_loss(s), "markets": market_rows(s, state),
         "settled": settled(s), "market": picked(s, state), "fills": [fill_row(f) for f in reversed(s["fills"])],
@@ -392,8 +393,40 @@ def build_vm(
 def no_engine(
     why: str,  # a line for a person
     launching: bool = False,  # one is being started
+    now_ms: int = 0,  # UTC
 ) -> dict[str, Any]:
     "What the panel shows when there is no engine"
     state = "STARTING" if launching else "NO ENGINE"
     return {"n": 0, "state": state, "icon": _ICONS[state], "note": why, "env": "", "markets": [], "alerts": [], "kill": None,
-            "market": None}
+            "market": None, "now_ms": now_ms}
+
+
+def crashed(
+    env: str,
+    series: str,
+    account: str,  # the first letters of the key's id
+    session: str,
+    seen_ms: int,  # UTC, when it was last heard of
+    resting: Sequence[tuple[str, str, int, int, int]],  # (ticker, side, price, count, UTC seconds of its end): as last known
+    positions: Mapping[str, int],  # {ticker: contracts, signed}
+    day_pnl: int | None,  # money; None if it isn't known
+    log_end: Sequence[str],  # the last lines of its log, oldest first
+    now_ms: int,  # UTC
+) -> dict[str, Any]:
+    "What the panel shows when an engine is gone that has not ended in order"
+    live = [row for row in resting if 1000 * row[4] > now_ms]
+    last = max((row[4] for row in live), default=0)
+    until = f"{_n(len(live), 'order')} may rest until {clock(1000 * last)} UTC"
+    note = until if live else "its orders, as last known, have expired"
+    return no_engine(f"gone without an orderly end, last heard of {span(now_ms - seen_ms)} ago · {note}", now_ms=now_ms) | {
+        "state": "CRASHED", "icon": _ICONS["CRASHED"], "env": _ENV.get(env, env.upper()), "series": series, "session": session,
+        "crash": {
+            "facts": [["Session", f"{session} of account {account}"],
+                      ["Day's profit", NONE if day_pnl is None else in_dollars(day_pnl, sign=True)],
+                      ["Positions", ", ".join(f"{in_decimals(net, 2)} {t}" for t, net in positions.items() if net) or "none"]],
+            "orders": [[t, side, in_cents(p), in_decimals(n, 2),
+                        f"until {clock(1000 * end)} UTC" if 1000 * end > now_ms else "expired"]
+                       for t, side, p, n, end in resting],
+            "log": list(log_end),
+        },
+    }  # fmt: skip

@@ -32,6 +32,7 @@ class Watch:
         self.tell = tell
         self.halts = Halts()
         self.day: Day | None = None
+        self._clock_ms: int | None = None  # UTC, when the clocks last agreed; 0 if they never did, None if that was never read
         self._filled: deque[tuple[int, Count]] = deque()  # (UTC ms, contracts)
         self._refused: deque[int] = deque()  # UTC ms
 
@@ -43,11 +44,13 @@ class Watch:
         "End a halt because its cause has passed, and tell"
         if self.halts.clear(rule, market): self.tell("info", f"{rule}{f' of {market}' if market else ''} has passed")
 
-    def release(self, rule: str, who: str) -> None:
-        "End a halt because a person says so; what it counted begins anew"
-        if rule not in RULES or not RULES[rule].latched or not self.halts.release(rule):
-            return self.tell("warning", f"there is no halt named {rule!r} for {who} to release")
-        self.tell("info", f"{rule} released by {who}")
+    def release(self, key: str, who: str) -> None:
+        "End a halt, or all of one rule, because a person says so; what it counted begins anew"
+        rule, found = key.partition(":")[0], self.halts.of(key)
+        if rule not in RULES or not RULES[rule].latched or not found:
+            return self.tell("warning", f"there is no halt named {key!r} for {who} to release")
+        for k in found: self.halts.release(k)
+        self.tell("info", f"{', '.join(found)} released by {who}")
         if rule == "daily_loss" and self.day: self.day = Day(self.day.day, self.day.now, self.day.now, self.day.now)
         if rule == "drawdown" and self.day: self.day = Day(self.day.day, self.day.open, self.day.now, self.day.now)
         if rule == "fill_burst": self._filled.clear()
@@ -71,6 +74,7 @@ class Watch:
         "Whether the exchange's clock and ours agree"
         off, limit = abs(e.offset_ms), config.max_skew_ms
         reason = f"our clock is {off} ms {'behind' if e.offset_ms > 0 else 'ahead of'} the exchange's"
+        self._clock_ms = e.ts_ms if off <= limit else self._clock_ms or 0
         self._follow("clock_skew", off > limit, 5 * off <= 4 * limit, reason, e.ts_ms, f"{off} ms", f"{limit} ms")
 
     # the account
@@ -103,7 +107,8 @@ class Watch:
         if dark := [s.market.ticker for s in held if s.mark is None or now_ms - s.marked_ms > _UNMARKED_MS]:
             return self.set("unmarked", f"no price to value the position in {', '.join(dark)}", now_ms)
         self.clear("unmarked")
-        self.day = self.day.at(now_ms, profit) if self.day else Day.begin(now_ms, profit)
+        agreed_ms = now_ms if self._clock_ms is None else self._clock_ms  # a clock that jumps begins no new day
+        self.day = self.day.at(agreed_ms, profit) if self.day else Day.begin(agreed_ms or now_ms, profit)
         if lost := loss_halt(limits, self.day):
             self.set("daily_loss", lost, now_ms, "", dollars(-self.day.pnl), dollars(limits.max_daily_loss))
         if fell := drawdown_halt(limits, self.day):

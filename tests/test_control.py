@@ -18,9 +18,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
-from kalshi_mm.guard import kill_token
-from kalshi_mm.panel import carry_out
-from kalshi_mm.remote import Refused, watch
+from kalshi_mm.guard import command_token
+from kalshi_mm.remote import ControlClient, Refused, carry_out, watch
 from kalshi_mm.runtime import Running
 
 from .sessions import COMMAND, Process, environment, ledger, until
@@ -42,7 +41,8 @@ class Setting:
         env = environment(self.folder, KALSHI_API_KEY_ID=self.at["key_id"], KALSHI_PRIVATE_KEY_FILE=self.at["key_file"])
         self.engine = Process(self.folder, *ENGINE, "--rest", self.at["rest"], "--ws", self.at["ws"], *words, env=env)
         self.where = Running(**self.engine.json("started")["started"])
-        self.token, self.client = self.where.token, self.where.client("web")
+        self.token = self.where.token
+        self.client = ControlClient(self.where.port, self.token, "web")  # as a browser comes
 
     def call(self, method: str, path: str, **headers: str) -> tuple[int, dict[str, str], str]:
         "One raw call: status, headers, body; `host` and `origin` as one likes"
@@ -105,10 +105,13 @@ KILL = "/api/risk/kill-switch"
     ("POST", KILL, GOOD | ELSEWHERE, 403),
     ("OPTIONS", KILL, ELSEWHERE, 403),
     ("POST", "/api/strategy/stop", GOOD | {"origin": "null"}, 403),
-    ("POST", "/api/strategy/stop", GOOD | JUPYTER, 403),
+    ("POST", "/api/strategy/stop", JUPYTER | {"authorization": "Bearer stale"}, 401),
     ("GET", "/api/snapshot", GOOD | JUPYTER, 403),
-    ("POST", "/api/strategy/start", {"authorization": "Bearer {kill}"}, 401),
+    ("POST", "/api/strategy/start", GOOD, 409),  # without a deadline
+    ("POST", "/api/strategy/start", GOOD | {"x_deadline_ms": "1"}, 409),
+    ("POST", "/api/strategy/start", {"authorization": "Bearer {kill}", "x_deadline_ms": "99999999999999"}, 409),
     ("GET", "/api/snapshot", {"authorization": "Bearer {kill}"}, 401),
+    ("PUT", "/api/parameters", {"content_length": "99999"} | GOOD, 413),
     ("POST", KILL, JUPYTER | {"authorization": "Bearer stale"}, 401),
     ("GET", "/api/strategy/stop", GOOD, 405),
     ("GET", KILL, GOOD, 405),
@@ -117,7 +120,7 @@ KILL = "/api/risk/kill-switch"
     ("GET", "/api/docs", GOOD, 404),
 ])
 def test_a_hostile_call_is_refused_and_changes_nothing(method, path, headers, status, trading: Setting):
-    given = {"token": trading.token, "kill": kill_token(trading.token), "port": trading.where.port}
+    given = {"token": trading.token, "kill": command_token(trading.token), "port": trading.where.port}
     headers = {k: v.format(**given) for k, v in headers.items()}
     got, _, body = trading.call(method, path.format(**given), **headers)
     assert got == status, body
@@ -150,7 +153,7 @@ def test_our_own_page_may_watch(trading: Setting):
 def test_the_token_is_for_its_owner_alone_and_stands_nowhere_else(trading: Setting):
     home = Path(trading.where.journal).parent
     for name in ("token", "engine.json"): assert stat.S_IMODE((home / name).stat().st_mode) == 0o600
-    secrets = {trading.token, kill_token(trading.token)}
+    secrets = {trading.token, command_token(trading.token)}
     written = [p for p in trading.folder.rglob("*") if p.is_file() and p.name != "token"]
     assert home / "engine.log" in written
     assert not [p for p in written if any(s.encode() in p.read_bytes() for s in secrets)]
@@ -165,7 +168,7 @@ def test_a_token_of_an_earlier_run_opens_nothing(mine: Setting):
     assert not [f for f in files if f.exists()]  # an orderly end leaves no word
     mine.start()
     assert mine.token != old
-    with pytest.raises(Refused) as refused: mine.where.client().__class__(mine.where.port, old).status()
+    with pytest.raises(Refused) as refused: ControlClient(mine.where.port, old).status()
     assert refused.value.status == 401 and "earlier run" in str(refused.value)
 
 
@@ -175,7 +178,7 @@ def test_the_notebooks_page_kills_from_its_own_port_and_is_told_how_far_it_has_c
     status, headers, _ = mine.call("OPTIONS", KILL, **JUPYTER, **wants)
     assert status == 204 and headers["access-control-allow-origin"] == JUPYTER["origin"]
     assert {"authorization", "x-client"} <= set(headers["access-control-allow-headers"].split(", "))
-    may = JUPYTER | {"authorization": f"Bearer {kill_token(mine.token)}"}
+    may = JUPYTER | {"authorization": f"Bearer {command_token(mine.token)}"}
     status, headers, body = mine.call("POST", KILL, **may, x_client="notebook")
     assert status == 200 and headers["access-control-allow-origin"] == JUPYTER["origin"]
     assert json.loads(body)["who"] == "notebook" and json.loads(body)["of"] > 0
@@ -234,10 +237,13 @@ def test_commands_are_checked_carried_out_and_remembered_with_their_giver(tradin
 
 def test_all_that_the_pages_ask_for_is_there(trading: Setting):
     known = trading.client.get("/api/openapi.json")["paths"]
-    verbs = {"start", "stop", "reduce", "pause", "resume", "reset", "reconcile", "accept", "rearm", "set", "kill"}
-    page = (files("kalshi_mm") / "static" / "page.js").read_text(encoding="utf-8")
-    asked = dict(re.findall(r'^  (\w+): m? ?=?.*?=> \[["`](/api/[^"`?]*)', page, flags=re.M))
+    verbs = {"start", "stop", "end", "reduce", "pause", "resume", "reset", "reconcile", "accept", "rearm", "set"}
+    page = (files("kalshi_mm") / "static" / "panel.js").read_text(encoding="utf-8")
+    paths = page[page.index("const PATHS"):page.index("const RISKY")]
+    asked = {verb: f"/api/{path}" for verb, path in re.findall(r'(\w+): (?:m|\(\)) => \[["`]([^"`?]*)', paths)}
     assert asked.keys() == verbs
+    verbs |= {"kill"}
+    asked["kill"] = "/api/risk/kill-switch"
 
     class Asked(dict[str, Any]):
         def post(self, path: str, body: object = None, **query: str) -> None: self["POST"] = path
@@ -279,7 +285,7 @@ def test_viewers_of_different_markets_see_their_own(trading: Setting):
 
 def test_a_frozen_engine_is_told_apart_from_a_dead_one(mine: Setting):
     os.kill(mine.where.pid, signal.SIGSTOP)
-    with pytest.raises(Exception, match="doesn't answer: ReadTimeoutError"): mine.where.client(timeout_s=0.5).status()
+    with pytest.raises(Exception, match="doesn't answer: TimeoutError"): mine.where.client(timeout_s=0.5).status()
     assert mine.where.listens
     mine.engine.kill()
     with pytest.raises(Exception, match="no engine listens"): mine.where.client().status()
@@ -289,7 +295,7 @@ def test_a_frozen_engine_is_told_apart_from_a_dead_one(mine: Setting):
 def test_the_command_prints_a_link_whose_page_needs_no_token_and_holds_none(trading: Setting):
     env = environment(trading.folder)
     done = subprocess.run([*COMMAND, "status", "--link"], cwd=trading.folder, env=env, capture_output=True, text=True, timeout=60)
-    assert done.stdout.strip() == f"http://localhost:{trading.where.port}/#token={trading.token}"
+    assert done.stdout.strip() == f"http://127.0.0.1:{trading.where.port}/#token={trading.token}"
     page = Path(str(files("kalshi_mm"))) / "static"
     names = [""] + [f"static/{p.name}" for p in page.glob("*")]
     if not (page / "index.html").exists(): pytest.skip("the page is not in this tree")

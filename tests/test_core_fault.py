@@ -9,7 +9,8 @@ from kalshi_mm.client import Client
 from kalshi_mm.config import load_settings
 from kalshi_mm.credentials import Credentials
 from kalshi_mm.engine import Engine
-from kalshi_mm.journal import Journal, Latch
+from kalshi_mm.journal import Journal
+from kalshi_mm.latch import Latch
 from kalshi_mm.maker import MarketMaker
 from kalshi_mm.sandbox import ACCOUNT
 from kalshi_mm.strategy import Quotes, View

@@ -23,7 +23,8 @@ from kalshi_mm.credentials import Credentials
 from kalshi_mm.engine import Engine
 from kalshi_mm.faults import ExchangeFault, Faults, FrameFault
 from kalshi_mm.feed import Feed
-from kalshi_mm.journal import Journal, Latch
+from kalshi_mm.journal import Journal
+from kalshi_mm.latch import Latch
 from kalshi_mm.matching import Exchange, NewOrder, Refusal
 from kalshi_mm.messages import BookDelta, BookSnapshot, BookStale, Event
 from kalshi_mm.orderbook import OrderBook

@@ -93,9 +93,9 @@ def test_the_kill_command_kills_whether_the_engine_answers_or_not(frozen: bool, 
     running = launch(settings, wait=False)
     until(lambda: quotes(running), "quotes")
     if frozen: os.kill(running.pid, signal.SIGSTOP)
-    code, said = kill_command(settings, running, "notebook")
+    code, said = kill_command(settings, running.session, "notebook")
     assert code == 0 and "nothing of ours rests" in said, said
-    assert ("straight at the exchange" in said) == frozen
+    assert ("did not answer and was ended" in said) == frozen
     assert "by notebook" in (Path(running.journal).parent / "killed").read_text()
 
 
@@ -143,7 +143,7 @@ def test_the_jupyter_server_kills_for_its_own_page_and_for_nobody_else(settings:
         assert status == 200 and json.loads(body)["via"] == "engine", body
         until(lambda: json.loads(jupyter.call("GET", kill, **good)[1])["kill"]["verified_ms"], "the exchange is empty")
         os.kill(running.pid, signal.SIGSTOP)
-        where = json.dumps({"state_dir": str(settings.state_dir)}).encode()
+        where = json.dumps({"state_dir": str(settings.state_dir), "session": running.session}).encode()
         status, body = jupyter.call("POST", kill, where, **good)
         assert status == 200 and json.loads(body)["via"] == "exchange" and json.loads(body)["code"] == 0, body
     finally: jupyter.close()

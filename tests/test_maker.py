@@ -36,12 +36,14 @@ from kalshi_mm.messages import (
     FillSeen,
     GroupSeen,
     MarketListed,
+    MarketStatus,
     MarketUnclear,
     OrderCanceled,
     OrderPlaced,
     OrderSeen,
     OrderUnclear,
     Place,
+    ReadAccount,
     Restored,
     Verb,
     WriteRejected,
@@ -362,3 +364,104 @@ def test_a_book_that_rest_contradicts_for_good_is_not_quoted_on():
         asked = T + 60_000 + 4000 * n
         maker.handle(BookRead(asked + 40, asked, "X", ((4200, 3000), (4300, 1000)), ((4700, 1000), (4800, 2500))))
     assert not maker.slots["X"].book.live and "30 by REST" in maker.slots["X"].book.why_stale
+
+
+def seen_canceled(maker: MarketMaker, n: int, now: int, ticker: str = "X") -> None:
+    w = maker.orders.all[f"kmm-s-{n}"]
+    told = Order(f"o{n}", w.client_order_id, ticker, w.side, w.price, w.filled, 0, OrderStatus.CANCELED, ts_ms=now)
+    maker.handle(OrderSeen(now, told))
+
+
+def quoting_both(*tickers: str) -> MarketMaker:
+    "A maker whose quotes rest in these markets"
+    maker = MarketMaker(SpreadCapture(Params()), Config("s"))
+    maker.handle(ClockRead(T, 0))
+    for t in tickers: maker.handle(MarketListed(T, market(t)))
+    maker.handle(AccountRead(T, T, 0, (), (), (), 10**10))
+    maker.handle(Connection(T, True))
+    maker.handle(AccountRead(T + 1, T + 1, 0, (), (), (), 10**10))
+    for t in tickers: maker.handle(BookSnapshot(T, t, ((4200, 1000),), ((4800, 1000),)))
+    maker.handle(Command(T, "start", "cli"))
+    for a in maker.handle(Decide(T + 2)):
+        if not isinstance(a, Place): continue
+        maker.handle(OrderPlaced(T + 3, a.client_order_id, a.client_order_id.replace("kmm-s-", "o"), 0, a.count))
+    return maker
+
+
+def placed(maker: MarketMaker, now: int) -> set[str]:
+    "The markets in which a decision places something"
+    return {a.ticker for a in maker.handle(Decide(now)) if isinstance(a, Place)}
+
+
+@pytest.mark.parametrize("explained", ["nothing", "pause", "group", "market", "expiry", "ours", "kill", "filled"])
+def test_only_an_end_that_nothing_explains_counts_as_canceled_elsewhere(explained: str):
+    maker = quoting_both("X", "Y")
+    now = T + 1000
+    if explained == "expiry": now = 1000 * maker.orders.all["kmm-s-1"].expiration_s - 1000
+    if explained == "ours": maker.handle(Command(now, "stop", "cli"))
+    if explained == "filled":
+        w = maker.orders.all["kmm-s-1"]
+        filled = Order("o1", w.client_order_id, "X", w.side, w.price, w.count, 0, OrderStatus.EXECUTED, ts_ms=now)
+        maker.handle(OrderSeen(now, filled))
+    else: seen_canceled(maker, 1, now)
+    if explained == "pause": maker.handle(ExchangeStatus(now + 4000, True, False))
+    if explained == "group":
+        maker.group_id = "g"
+        maker.handle(GroupSeen(now + 4000, "g", "triggered"))
+    if explained == "market": maker.handle(MarketStatus(now + 4000, "X", "closed"))
+    if explained == "kill": maker.handle(Command(now + 4000, "kill", "cli"))
+    maker.handle(Decide(now + 6500))
+    halts = [k for k in maker.halts.active if k.startswith("canceled_elsewhere")]
+    assert halts == (["canceled_elsewhere:X"] if explained == "nothing" else [])
+
+
+def test_a_market_waits_at_once_for_the_reason_and_the_others_go_on():
+    maker = quoting_both("X", "Y")
+    seen_canceled(maker, 1, T + 1000)  # X, bid
+    maker.orders.drop(maker.orders.all["kmm-s-3"])  # Y has room for a new one
+    assert placed(maker, T + 1300) == {"Y"}
+    maker.handle(Decide(T + 8000))
+    assert [*maker.halts.active] == ["canceled_elsewhere:X"] and maker.halts.active["canceled_elsewhere:X"].latched
+    left = Restored(T, (), (), "", 0, 0, 0, (), (("canceled_elsewhere:X", "canceled elsewhere", T),))
+    again = MarketMaker(SpreadCapture(Params()), Config("t"))
+    again.handle(left)
+    assert [*again.halts.active] == ["canceled_elsewhere:X"]  # a restart is no reason to quote it again
+    maker.handle(Command(T + 9000, "resume", "cli", "X"))
+    assert not maker.halts.active
+
+
+def test_several_within_a_minute_halt_everything_and_one_a_minute_later_its_market():
+    maker = quoting_both("X", "Y")
+    seen_canceled(maker, 1, T + 1000)
+    seen_canceled(maker, 3, T + 2000, "Y")
+    assert placed(maker, T + 2100) == set()
+    maker.handle(Decide(T + 9000))
+    assert "canceled_elsewhere" in maker.halts.active
+    maker.handle(Command(T + 9500, "reset", "cli", "canceled_elsewhere"))
+    assert not maker.halts.active
+
+
+def test_a_list_tells_of_a_cancel_by_hand_too():
+    maker = quoting_both("X")
+    w = maker.orders.all["kmm-s-1"]
+    gone = Order("o1", "kmm-s-1", "X", w.side, w.price, 0, 0, OrderStatus.CANCELED, ts_ms=T + 1000)
+    other = next(o for o in (maker.orders.all["kmm-s-2"],))
+    rests = Order("o2", "kmm-s-2", "X", other.side, other.price, 0, other.count, OrderStatus.RESTING, ts_ms=T)
+    maker.handle(AccountRead(T + 10_000, T + 9_990, T - 1, (gone, rests), (), (), 10**10))
+    maker.handle(Decide(T + 17_000))
+    assert "canceled_elsewhere:X" in maker.halts.active
+
+
+def test_a_stop_asks_the_exchange_after_it():
+    maker = quoting_both("X")
+    patience = maker.config.patience_ms
+    maker.handle(Command(T + 1000, "stop", "cli"))
+    for n in (1, 2): maker.handle(OrderCanceled(T + 1100, f"kmm-s-{n}", f"o{n}", 1000))
+    maker.handle(AccountRead(T + 1200, T + 1150, 0, (), (), (), 10**10))  # asked too soon: the lists may lag
+    assert status(maker, T + 1300).stop_confirmed_ms == 0
+    done = [a for at in range(1300, 1000 + patience + 800, 250) for a in maker.handle(Decide(T + at))]
+    assert len([a for a in done if isinstance(a, ReadAccount)]) == 1
+    maker.handle(AccountRead(T + 1000 + patience + 900, T + 1000 + patience + 300, 0, (), (), (), 10**10))
+    assert status(maker, T + 9000).stop_confirmed_ms == T + 1000 + patience + 900
+    maker.handle(Command(T + 9000, "start", "cli"))
+    assert status(maker, T + 9001).stop_confirmed_ms == 0

@@ -13,7 +13,8 @@ from kalshi_mm.core import CENT, CONTRACT, DOLLAR, ONE, Market, Side, TickGrid
 from kalshi_mm.credentials import Credentials
 from kalshi_mm.engine import Engine
 from kalshi_mm.halts import Halt
-from kalshi_mm.journal import Journal, Latch
+from kalshi_mm.journal import Journal
+from kalshi_mm.latch import Latch
 from kalshi_mm.matching import NewOrder
 from kalshi_mm.sandbox import ACCOUNT
 from kalshi_mm.transport import ApiError

@@ -90,7 +90,7 @@ def test_a_journal_cut_off_anywhere_loses_no_position(exchange, start: Start, tm
     home, rng = (tmp_path / where["journal"]).parent, random.Random(11)
     known: set[str] = set()
     for n in range(41):  # the first one is whole
-        shutil.copytree(home, copy := tmp_path / f"cut{n}")
+        shutil.copytree(home, copy := tmp_path / f"cut{n}", ignore=shutil.ignore_patterns("*.sock"))
         name = rng.choice(["journal.db", "journal.db-wal", f"records/{where['session']}.gz"])
         if n: os.truncate(copy / name, rng.randrange((copy / name).stat().st_size))
         journal = Journal(copy / "journal.db")
@@ -170,7 +170,7 @@ def test_a_kill_reaches_the_webhook_and_a_dead_one_changes_nothing(exchange, sta
     url, heard = hook
     process, where = engine_telling(url, exchange, start, tmp_path)
     until(trading(where), "quotes")
-    assert said(tmp_path, "kill", "--control-port", str(where["port"]))[0] == 0
+    assert said(tmp_path, "kill", "--session", where["session"])[0] == 0
     until(lambda: any("kill" in a["text"] for a in heard), "the kill is told")
     assert {a["session"] for a in heard} == {where["session"]} and all(a["level"] in ("error", "info") for a in heard)
     said(tmp_path, "rearm", "--control-port", str(where["port"]))
@@ -184,7 +184,7 @@ def test_a_kill_reaches_the_webhook_and_a_dead_one_changes_nothing(exchange, sta
         mute.listen()
         process, where = engine_telling(f"http://127.0.0.1:{mute.getsockname()[1]}/", exchange, start, tmp_path)
         until(trading(where), "quotes")
-        code, words = said(tmp_path, "kill", "--control-port", str(where["port"]))
+        code, words = said(tmp_path, "kill", "--session", where["session"])
         assert code == 0 and "nothing of ours rests" in words
         assert process.end(within_s=20)[0] == 0
 

@@ -61,7 +61,9 @@ def executed(path: Path):
     for c in nb.cells:
         if not kept(c): c.outputs = []
     shell = CaptureShell(path, mpl_format="png")
-    with working_directory(path.parent): shell.run_all(nb, exc_stop=True, preproc=kept)
+    with working_directory(path.parent), TemporaryDirectory() as state:
+        os.environ |= {"STATE_DIR": state, "KALSHI_MM_ENV_FILE": ""}  # whoever runs it may trade: their engines are left alone
+        shell.run_all(nb, exc_stop=True, preproc=kept)
     for c in nb.cells:
         c.pop("directives_", None)
         if c.source.startswith("show_doc("): c.outputs = []  # the docs build makes it again, with line numbers

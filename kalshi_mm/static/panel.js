@@ -1,12 +1,14 @@
 // The control panel. It draws what the view-model says, in JupyterLab (an anywidget) and on the engine's own page alike.
-// It decides two things itself, because nobody else can: how old the picture is, and that KILL was pressed.
+// It decides two things itself, because nobody else can: how old the picture is, and which way a press goes.
 //
 // `model` is anywidget's: get("vm"), on("change:vm"), on("msg:custom"), send(message).
-// Sent: {do: "look", market, range} and {do: VERB, id, ...}, answered by {id, ok, said, fields}.
-// Heard: {kill: {url, token, session, state_dir}}, the way from this page straight to the engine.
+// Sent: {do: "look", market, range}, and, where no other way is open, {do: VERB, id, ...}, answered by {id, ok, said, fields}.
+// Heard: {way: {url, token, session, state_dir, settings}}, the way from this page straight to the engine.
+// What is pressed goes straight to the engine; if that can't be reached, through the Jupyter server; last through the kernel.
+// What adds risk carries `deadline_ms`, by the clock of whoever made the picture: held up on its way it is not carried out.
 // What comes from the exchange reaches the page as text only, never as HTML.
 
-const STALE_MS = 2000, LOST_MS = 10000, SVG = "http://www.w3.org/2000/svg", NONE = "\u2014";
+const STALE_MS = 2000, LOST_MS = 10000, PATIENCE_MS = 10000, SVG = "http://www.w3.org/2000/svg", NONE = "\u2014";
 
 // ---- small tools -----------------------------------------------------------------------------------------------
 function put(el, attrs, kids) {
@@ -27,6 +29,15 @@ const mark = (el, name, value) => {
 const card = (name, title, ...kids) => h("section", { class: `card ${name}`, "aria-label": title },
   h("h2", {}, h("span", {}, title)), ...kids);
 const seconds = ms => ms < 9950 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 1000)} s`;
+
+const PATHS = {                                                  // verb -> [path, body] of the engine's control API
+  start: m => ["strategy/start", m.confirm ? { confirm: m.confirm } : {}], stop: () => ["strategy/stop", {}], end: () => ["strategy/end", {}],
+  reduce: m => ["strategy/reduce-only", { on: m.on }], pause: m => [`markets/${encodeURIComponent(m.market)}/pause`, {}],
+  resume: m => [`markets/${encodeURIComponent(m.market)}/resume`, {}], reset: m => [`risk/reset?rule=${encodeURIComponent(m.rule)}`, {}],
+  reconcile: () => ["account/reconcile", {}], accept: () => ["account/accept", {}], rearm: () => ["risk/rearm", {}],
+  set: m => ["parameters", m.values],
+};
+const RISKY = m => ["launch", "start", "resume", "reset", "rearm", "accept", "set"].includes(m.do) || (m.do === "reduce" && !m.on);
 
 const ICONS = {
   play: "M4 2l10 6-10 6z", stop: "M3 3h10v10H3z", pause: "M3 2h4v12H3zM9 2h4v12H9z",
@@ -128,7 +139,7 @@ class Panel {
     this.model = model;
     this.vm = null; this.n = -1; this.seenAt = performance.now();
     this.state = ""; this.alive = null; this.probing = false;   // alive: whether the engine answered this page when the picture stood still
-    this.way = null;                                           // straight to the engine: {url, token, session, state_dir}
+    this.way = null;                                           // straight to the engine: {url, token, session, state_dir, settings}
     this.killed = null;                                        // what this page knows of its own kill
     this.waiting = new Map(); this.id = 0; this.memo = {}; this.rows = new Map(); this.told = [];
     this.pick = ""; this.side = ""; this.range = "15m"; this.tab = "orders"; this.asked = null; this.charts = [];
@@ -228,7 +239,7 @@ class Panel {
     this.pane = Object.fromEntries(Object.keys(names).map(id => [id, h("div", { class: "scroll pane", role: "tabpanel", "data-testid": `pane-${id}`, hidden: true })]));
     this.fields = new Map();
     const c = h("section", { class: "card tabs", "aria-label": "Orders, parameters, commands, log" }, h("h2", {}, this.tabbuttons, h("span"),
-      h("button", { type: "button", class: "b small", "data-testid": "reconcile", title: "Read orders, fills and positions from the exchange again", onclick: () => this.order("reconcile") }, "Reconcile")), ...Object.values(this.pane));
+      h("button", { type: "button", class: "b small", "data-testid": "reconcile", title: "Read orders, fills and positions from the exchange again", onclick: e => this.order("reconcile", {}, e.currentTarget) }, "Reconcile")), ...Object.values(this.pane));
     return c;
   }
   theme() {
@@ -283,23 +294,67 @@ class Panel {
   }
   greet() { this.greeted = performance.now(); this.model.send({ do: "hello" }); }
   hear(m) {
-    if (m.kill) { this.way = m.kill; mark(this.root, "data-way", m.kill.url ? "straight" : ""); }
+    if (m.way) { this.way = m.way; mark(this.root, "data-way", m.way.url ? "straight" : ""); }
     if (m.id && this.waiting.has(m.id)) { this.waiting.get(m.id)(m); this.waiting.delete(m.id); }
   }
   look() { this.model.send({ do: "look", market: this.pick, range: this.range }); this.memo = {}; if (this.vm) this.draw(); }
   choose(ticker, side) { this.pick = ticker; this.side = side; this.look(); }
 
   // -- orders that are given
-  tell(verb, more = {}) {
+  get clock_ms() { return Math.round((this.vm?.now_ms || Date.now()) + (this.vm?.now_ms ? performance.now() - this.seenAt : 0)); }
+  async tell(verb, more = {}) {
+    const m = { do: verb, ...more };
+    if (RISKY(m)) m.deadline_ms = this.clock_ms + PATIENCE_MS;
+    const said = (await this.straight(m)) || (await this.jupyter(m));
+    return said || (this.home === "web" ? { ok: false, said: "the engine can't be reached" } : this.kernel(m));
+  }
+  async straight(m) {                                            // null where it can't be reached, so that another way may be tried
+    if (!this.way?.url || !this.way.token || !PATHS[m.do]) return null;
+    const [path, body] = PATHS[m.do](m);
+    try {
+      const r = await fetch(`${this.way.url}/api/${path}`, { method: "POST", cache: "no-store", signal: AbortSignal.timeout(3000), body: JSON.stringify(body),
+        headers: { ...this.headers(), ...(m.deadline_ms ? { "X-Deadline-Ms": String(m.deadline_ms) } : {}) } });
+      const said = await r.json();
+      if (r.status === 401) return null;                         // of an earlier engine: the way is being asked for anew
+      return r.ok ? { ok: true, said: "" } : { ok: false, said: said.error || `status ${r.status}`, fields: said.fields };
+    } catch (e) { return e.name === "TimeoutError" ? { ok: false, said: "the engine did not answer within 3 s" } : null; }
+  }
+  async jupyter(m) {                                             // null where there is no such route
+    const route = m.do === "launch" ? "launch" : "command";
+    try {
+      if (m.do === "launch") {                                   // by the clock of the server, which is the one that looks at it
+        const now = await this.ask_jupyter("status");
+        if (!now) return null;
+        m = { ...m, deadline_ms: now.now_ms + PATIENCE_MS };
+      }
+      return await this.ask_jupyter(route, { ...m, session: this.vm?.session || "" });
+    } catch { return null; }
+  }
+  async ask_jupyter(route, body = null) {
+    const config = document.getElementById("jupyter-config-data");
+    if (!config) return null;
+    const base = JSON.parse(config.textContent).baseUrl || "/", where = this.way?.state_dir || "";
+    const xsrf = (document.cookie.match(/(?:^|; )_xsrf=([^;]*)/) || [])[1] || "";
+    const r = await fetch(`${base}kalshi-mm/${route}${body ? "" : `?state_dir=${encodeURIComponent(where)}`}`, { method: body ? "POST" : "GET",
+      credentials: "same-origin", cache: "no-store", headers: { "Content-Type": "application/json", "X-XSRFToken": decodeURIComponent(xsrf) },
+      body: body ? JSON.stringify({ state_dir: where, settings: this.way?.settings || {}, ...body }) : undefined });
+    if (r.status === 404) return null;
+    if (!r.ok) throw new Error(`status ${r.status}`);
+    return r.json();
+  }
+  kernel(m) {
     const id = ++this.id;
     return new Promise(done => {
-      const timer = setTimeout(() => { this.waiting.delete(id); done({ ok: false, said: "no answer within 20 s: the kernel is busy or gone" }); }, 20000);
-      this.waiting.set(id, m => { clearTimeout(timer); done(m); });
-      this.model.send({ do: verb, id, ...more });
+      const timer = setTimeout(() => { this.waiting.delete(id);
+        done({ ok: false, said: `no answer within 20 s: the kernel is busy or gone${RISKY(m) ? "; when it reads this it will be too late, and nothing is done" : ""}` }); }, 20000);
+      this.waiting.set(id, said => { clearTimeout(timer); done(said); });
+      this.model.send({ ...m, id });
     });
   }
-  async order(verb, more = {}) {
+  async order(verb, more = {}, button = null) {                  // the button shows at once that it was pressed
+    if (button) { mark(button, "data-sent", true); mark(button, "aria-busy", "true"); }
     const answer = await this.tell(verb, more);
+    if (button) { mark(button, "data-sent", false); mark(button, "aria-busy", null); }
     if (!answer.ok) this.complain(`${verb}: ${answer.said}`);
     return answer;
   }
@@ -311,15 +366,16 @@ class Panel {
   }
   press(name) {
     const b = this.vm?.buttons?.[name];
-    if (!b || !b.on || this.frozen) return;
+    if (!b || !this.may(name, b)) return;
     if (b.ask) return this.open_ask(name, b.ask);
-    this.order(name, name === "reduce" ? { on: !b.down } : {});
+    this.order(name, name === "reduce" ? { on: !b.down } : {}, this.button[name]);
   }
+  may(name, b) { return this.frozen ? name === "stop" || (name === "reduce" && !b.down) : b.on; }  // an old picture is no reason not to stop
   pause() {
     const m = this.vm?.market;
-    if (m && !this.frozen) this.order(m.paused ? "resume" : "pause", { market: m.ticker });
+    if (m && (!this.frozen || !m.paused)) this.order(m.paused ? "resume" : "pause", { market: m.ticker }, this.pausing);
   }
-  open_ask(name, ask) {
+  open_ask(name, ask, more = {}) {
     if (this.asked === name) return this.close_ask();
     this.asked = name;
     const go = h("button", { type: "button", class: "b go", "data-testid": "ask-go", "aria-disabled": "true" }, ask.title);
@@ -327,7 +383,7 @@ class Panel {
     const send = () => {
       if (field.value.trim() !== ask.word || this.frozen) return;
       this.close_ask();
-      this.order(name, ask.confirm ? { confirm: ask.confirm } : {});
+      this.order(name, { ...more, ...(ask.confirm ? { confirm: ask.confirm } : {}) }, this.button[name]);
     };
     field.addEventListener("input", () => {
       const armed = field.value.trim() === ask.word;
@@ -362,28 +418,24 @@ class Panel {
     k.ways.engine = "\u2026";
     try {
       if (!this.way?.url) throw new Error("this page has not been told where it is");
+      if (!this.way.token) throw new Error("this page has no token");
       const r = await fetch(`${this.way.url}/api/risk/kill-switch`, { method: "POST", headers: this.headers(), body: "{}", cache: "no-store", signal: AbortSignal.timeout(3000) });
       const said = await r.json();
       if (!r.ok) throw new Error(said.error || `status ${r.status}`);
       this.acknowledged(k, "directly", said);
     } catch (e) {
       k.ways.engine = e.name === "TimeoutError" ? "no answer in 3 s" : e.name === "TypeError" ? "can't be reached" : e.message;
-      const m = await this.tell("kill");                       // the kernel, should it still be awake
+      const m = this.home === "web" ? { ok: false, said: "" } : await this.kernel({ do: "kill" });   // should it still be awake
       if (m.ok) this.acknowledged(k, "through the kernel", m.kill || {}); else k.ways.kernel = m.said;
     }
     this.draw_kill(this.vm);
   }
   async kill_jupyter(k) {
-    const config = document.getElementById("jupyter-config-data");
-    if (!config) return;
+    if (!document.getElementById("jupyter-config-data")) return;
     k.ways.jupyter = "\u2026";
     try {
-      const base = JSON.parse(config.textContent).baseUrl || "/";
-      const xsrf = (document.cookie.match(/(?:^|; )_xsrf=([^;]*)/) || [])[1] || "";
-      const r = await fetch(`${base}kalshi-mm/kill`, { method: "POST", credentials: "same-origin", cache: "no-store",
-        headers: { "Content-Type": "application/json", "X-XSRFToken": decodeURIComponent(xsrf) }, body: JSON.stringify({ state_dir: this.way?.state_dir || "" }) });
-      if (!r.ok) throw new Error(r.status === 404 ? "not installed" : `status ${r.status}`);
-      const said = await r.json();
+      const said = await this.ask_jupyter("kill", { session: this.vm?.session || "" });
+      if (!said) throw new Error("not installed");
       k.ways.jupyter = said.said;
       if (said.via === "engine" && said.kill) this.acknowledged(k, "through Jupyter", said.kill);
       else if (said.via === "exchange" || said.code !== undefined) k.exchange = said;
@@ -441,7 +493,7 @@ class Panel {
     this.draw_head(vm); this.draw_kill(vm); this.draw_alerts(vm);
     const none = vm.n === 0;
     this.body.hidden = none; this.empty.hidden = !none;
-    if (none) return this.part("empty", [vm.state, vm.note, vm.launch], () => this.draw_empty(vm));
+    if (none) return this.part("empty", [vm.state, vm.crash, vm.launch, vm.settings_file], () => this.draw_empty(vm));
     this.part("account", vm.account, rows => this.acct.replaceChildren(...rows.flatMap(([k, v, tone]) => [h("dt", {}, k), h("dd", { class: tone }, v)])));
     this.part("gauges", vm.gauges, rows => this.gauges.replaceChildren(...rows.map(gauge)));
     this.part("pnl", [vm.pnl, this.range], () => this.draw_pnl(vm.pnl));
@@ -466,20 +518,21 @@ class Panel {
       const b = vm.buttons?.[id];
       el.hidden = !b;
       if (!b) continue;
-      const on = b.on && !frozen;
+      const on = this.may(id, b);
       say(el, b.label + (b.ask && id === "start" ? "\u2026" : "")); mark(el, "aria-disabled", on ? "false" : "true");
-      mark(el, "title", frozen ? "The picture is old" : b.tip);
+      mark(el, "title", frozen ? (on ? "The picture is old; this goes straight to the engine" : "The picture is old") : b.tip);
       if (id === "reduce") mark(el, "aria-pressed", b.down ? "true" : "false");
     }
-    mark(this.pausing, "aria-disabled", frozen ? "true" : "false");
+    mark(this.pausing, "aria-disabled", frozen && vm.market?.paused ? "true" : "false");
+    this.kill.hidden = state === "NEEDS TOKEN";                  // it could do nothing: the page says what can
   }
   lost() {
     const home = this.home === "notebook";
     if (this.vm.link) return this.vm.link;
     if (!this.way?.url) return "Nothing new comes from the kernel. KILL goes through the Jupyter server.";
     if (this.alive === null) return "Nothing new comes; asking the engine\u2026";
-    if (this.alive) return home ? `The engine answers, the kernel does not. It goes on trading; see ${this.way.url.replace("127.0.0.1", "localhost")}` : "The engine answers; the stream is being opened again.";
-    return "The engine does not answer. KILL still cancels" + (home ? " straight at the exchange." : ": if it does nothing here, run kalshi-mm kill in a terminal.");
+    if (this.alive) return home ? "The engine answers, the kernel does not. It goes on trading; Stop and KILL go straight to it. Its own page: kalshi-mm status --link" : "The engine answers; the stream is being opened again.";
+    return "The engine does not answer. " + (home ? "KILL still cancels straight at the exchange." : "If KILL does nothing here, run  kalshi-mm kill  in a terminal.");
   }
   draw_kill(vm) {
     const k = this.killed, seen = vm?.kill, over = seen && ["KILLING", "KILLED"].includes(vm.state) ? seen : null;
@@ -505,7 +558,7 @@ class Panel {
     let third;
     if (done) third = ["done", "Exchange confirmed", `${of ? `${gone} of ${of} gone` : "nothing of ours rests"} \u00b7 ${seconds(Math.max((p?.verified_ms || 0) - (p?.sent_ms || 0), 0))}`];
     else if (x) third = [x.code === 0 ? "done" : "bad", x.code === 0 ? "Cancelled straight at the exchange" : "Exchange not confirmed", x.said.split("\n").at(-1)];
-    else if (k.ack !== null) third = [waited > 3000 ? "bad" : "wait", "Exchange confirmed", p && p.resting >= 0 ? `${gone} of ${of} gone` : "asking\u2026"];
+    else if (k.ack !== null) third = [waited > (p?.resting === 0 ? 6000 : 3000) ? "bad" : "wait", "Exchange confirmed", p && p.resting >= 0 ? `${gone} of ${of} gone` : "asking\u2026"];
     else third = [waited > 3000 ? "bad" : "wait", "Exchange confirmed", k.ways.jupyter === "\u2026" && waited > 1000 ? "Jupyter is cancelling straight at the exchange\u2026" : ""];
     return [sent, ack, third];
   }
@@ -522,17 +575,42 @@ class Panel {
     const rows = [...this.told.map(t => ({ level: "warn", local: t, time: t.time, text: t.text + (t.times > 1 ? ` (\u00d7${t.times})` : ""), todo: "" })), ...(vm?.alerts || [])];
     this.part("alerts", rows.map(r => ({ ...r, local: !!r.local })), () => this.alerts.replaceChildren(...rows.slice(0, 4).map(r => h("div", { class: `alert ${r.level}` },
       icon("warn"), h("time", {}, r.time), h("div", {}, h("b", {}, r.text), " ", h("span", {}, r.todo)),
-      r.reset ? h("button", { type: "button", class: "b small", "data-testid": `reset-${r.reset}`, onclick: () => this.order("reset", { rule: r.reset }) }, `Reset ${r.reset}`) : "",
-      r.accept ? h("button", { type: "button", class: "b small", "data-testid": "accept", title: "Book what is missing at its value: our count becomes the exchange's", onclick: () => this.order("accept") }, "Accept the exchange's count") : "",
+      r.reset ? h("button", { type: "button", class: "b small", "data-testid": `reset-${r.reset}`, onclick: e => this.order("reset", { rule: r.reset }, e.currentTarget) }, `Reset ${r.reset}`) : "",
+      r.accept ? h("button", { type: "button", class: "b small", "data-testid": "accept", title: "Book what is missing at its value: our count becomes the exchange's", onclick: e => this.order("accept", {}, e.currentTarget) }, "Accept the exchange's count") : "",
       r.local ? h("button", { type: "button", class: "b small", onclick: () => { this.told = this.told.filter(t => t !== r.local); this.draw_alerts(this.vm); this.root.focus(); } }, "dismiss") : "")),
       rows.length > 4 ? h("p", { class: "none" }, `and ${rows.length - 4} more`) : ""));
   }
   draw_empty(vm) {
     const launch = (vm.launch || []).map(l => h("div", { class: "launch" },
-      h("button", { type: "button", class: l.env === "sandbox" ? "b go" : "b", "data-testid": `launch-${l.env}`, "aria-disabled": l.on ? "false" : "true",
-        onclick: () => { if (l.on) this.order("launch", { env: l.env }); } }, l.label), h("span", {}, l.tip)));
+      h("button", { type: "button", class: l.env === "sandbox" && !vm.crash ? "b go" : "b", "data-testid": `launch-${l.env}`, "aria-disabled": l.on ? "false" : "true",
+        onclick: e => { if (l.on) l.ask ? this.open_ask("launch", l.ask, { env: l.env }) : this.order("launch", { env: l.env }, e.currentTarget); } },
+        vm.crash ? l.label.replace(/^Start/, "Start again") : l.label), h("span", {}, l.tip)));
+    const home = this.home === "notebook", none = text => h("p", { class: "none" }, text);
+    const settings = vm.settings_file === undefined ? "" : none(vm.settings_file ? `Settings from ${vm.settings_file}` : "Settings from the environment; no .env was found.");
+    if (vm.state === "NEEDS TOKEN") return this.empty.replaceChildren(...this.token_form());
+    if (vm.crash) return this.empty.replaceChildren(...this.crash(vm), ...launch, settings);
     this.empty.replaceChildren(h("h2", {}, h("span", {}, vm.state === "STARTING" ? "An engine is starting" : "No engine runs")), ...launch,
-      h("p", { class: "none" }, this.home === "notebook" ? "Running the cells only builds this panel. Nothing trades before you press a button." : "Start one with kalshi-mm run, or from the panel in JupyterLab (kalshi-mm lab)."));
+      none(home ? "Running the cells only builds this panel. Nothing trades before you press a button." : "Start one with kalshi-mm run, or from the panel in JupyterLab (kalshi-mm lab)."), settings);
+  }
+  crash(vm) {                                                    // first what may still rest, and the way to be rid of it
+    const { facts, orders, log } = vm.crash;
+    const rows = orders.map(o => h("tr", {}, ...o.map((t, i) => h("td", { class: i < 2 || i > 3 ? "l" : "" }, t))));
+    return [h("h2", {}, h("span", {}, "The engine is gone, and has not ended in order")),
+      h("div", { class: "launch" }, h("button", { type: "button", class: "b kill", "data-testid": "cancel-now", onclick: () => this.press_kill() }, "Cancel now"),
+        h("span", {}, "Cancels what may rest, straight at the exchange, and verifies there. Positions stay.")),
+      h("dl", { class: "pairs", "data-testid": "crash-facts" }, ...facts.flatMap(([k, v]) => [h("dt", {}, k), h("dd", {}, v)])),
+      h("table", { class: "grid", "data-testid": "crash-orders" }, h("thead", {}, h("tr", {}, ...["market", "side", "price", "left", "rests, as last known"].map((t, i) =>
+        h("th", { scope: "col", class: i < 2 || i > 3 ? "l" : "" }, t)))), h("tbody", {}, ...rows, ...(rows.length ? [] : [h("tr", {}, h("td", { class: "none", colspan: 5 }, "no order of ours was known to rest"))]))),
+      h("pre", { class: "logend", "data-testid": "crash-log" }, log.join("\n"))];
+  }
+  token_form() {
+    const field = h("input", { type: "password", autocomplete: "off", spellcheck: "false", "aria-label": "Token or link", placeholder: "token or link", "data-testid": "token" });
+    const open = () => { const t = field.value.trim(); if (t) this.model.send({ do: "token", token: t.split("token=").at(-1) }); };
+    field.addEventListener("keydown", e => { if (e.key === "Enter") open(); });
+    return [h("h2", {}, h("span", {}, "An engine is here, and this page needs its token")),
+      h("p", {}, "In a terminal  ", h("code", {}, "kalshi-mm status --link"), "  prints the address that has it. Or paste it:"),
+      h("div", { class: "typed" }, field, h("button", { type: "button", class: "b go", "data-testid": "token-go", onclick: open }, "Open")),
+      h("p", {}, h("b", {}, "To kill without it: "), h("code", {}, "kalshi-mm kill"), " in a terminal.")];
   }
   draw_pnl(p) {
     say(this.day, p.day);
@@ -621,7 +699,7 @@ class Panel {
     if (this.tab === "commands") this.part("commands", vm.commands, rows => this.pane.commands.replaceChildren(h("table", { class: "grid" }, h("tbody", {}, ...rows.map(([t, who, what, end]) =>
       h("tr", {}, h("td", { class: "l" }, t), h("td", { class: "l" }, who), h("td", { class: "l" }, what), h("td", { class: "l" }, end)))))));
     if (this.tab === "log") this.part("log", [vm.log, vm.log_file], () => this.pane.log.replaceChildren(...vm.log.map(([t, text, n]) =>
-      h("p", { class: "logline" }, h("time", {}, t), " ", text, n ? h("b", {}, ` ${n}`) : "")), h("p", { class: "none" }, `all of it: ${vm.log_file}`)));
+      h("p", { class: "logline" }, h("time", {}, t), " ", text, n ? h("b", {}, ` ${n}`) : "")), h("p", { class: "none" }, `all of it: ${vm.log_file}`), h("p", { class: "none", "data-testid": "settings-file" }, vm.settings_file ? `settings from ${vm.settings_file}` : "settings from the environment, and no .env")));
   }
   // parameters are drawn once and then only told what is new, so that what is being typed stays
   draw_parameters(rows) {
@@ -651,6 +729,7 @@ class Panel {
     const changes = Object.fromEntries([...this.fields].filter(([, f]) => f.input.value.trim() !== f.value).map(([name, f]) => [name, f.input.value.trim()]));
     for (const f of this.fields.values()) say(f.wrong, "");
     if (this.frozen || !Object.keys(changes).length) return say(this.applied, this.frozen ? "the picture is old" : "nothing is changed");
+    say(this.applied, "sent\u2026");
     const answer = await this.tell("set", { values: changes });
     for (const [name, why] of Object.entries(answer.fields || {})) if (this.fields.has(name)) say(this.fields.get(name).wrong, why);
     say(this.applied, answer.ok ? "applied" : `refused, nothing is changed${answer.fields ? "" : `: ${answer.said}`}`);

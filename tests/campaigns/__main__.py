@@ -42,7 +42,7 @@ async def one(case: Case, keep: Path) -> dict[str, Any]:
     if story.wrong:
         place = keep / f"{case.seed}-{''.join(c if c.isalnum() else '-' for c in case.name)}"
         shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(folder, place, ignore_dangling_symlinks=True)
+        shutil.copytree(folder, place, ignore=shutil.ignore_patterns("*.sock"), ignore_dangling_symlinks=True)
         (place / "story.txt").write_text("\n".join(story.lines) + "\n")
         result["folder"] = str(place)
     shutil.rmtree(folder, ignore_errors=True)

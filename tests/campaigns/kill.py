@@ -27,7 +27,7 @@ async def api(stage: Stage, engine: Command) -> None: await stage.ask(engine, "/
 
 
 async def cli(stage: Stage, engine: Command) -> None:
-    status, said = await stage.command("kill", "--control-port", str(engine.said["started"]["port"]))
+    status, said = await stage.command("kill", "--session", engine.said["started"]["session"])
     if status: raise Wrong(f"kalshi-mm kill ended with {status}: {said}")
 
 

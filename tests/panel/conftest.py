@@ -89,12 +89,17 @@ class Handler(SimpleHTTPRequestHandler):
         super().do_GET()
 
     def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if not self.path.startswith("/api/risk/kill"):
+            self.engine.commands.append((self.path, json.loads(body), int(self.headers.get("X-Deadline-Ms") or 0)))
+            status, said = self.engine.answer
+            return self.answer(json.dumps(said).encode(), "application/json", status)
         self.engine.asked.append((self.path, self.headers["Authorization"]))
         self.engine.kill = self.engine.report
         self.answer(json.dumps(self.engine.report).encode(), "application/json")
 
-    def answer(self, body: bytes, kind: str) -> None:
-        self.send_response(200)
+    def answer(self, body: bytes, kind: str, status: int = 200) -> None:
+        self.send_response(status)
         self.send_header("Content-Type", kind)
         self.end_headers()
         self.wfile.write(body)
@@ -105,9 +110,11 @@ class Handler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def engine() -> Iterator[SimpleNamespace]:
-    "The engine that the page alone finds: `asked`, and the `report` it answers with"
+    "The engine that the page alone finds: kills that were `asked`, the `report` it answers with; `commands`, and their `answer`"
     found = SimpleNamespace(
         asked=[],
+        commands=[],
+        answer=(200, {}),
         kill=None,
         report={"who": "web", "sent_ms": 1_700_000_000_000, "verified_ms": 0, "resting": -1, "empty_looks": 0, "of": 3},
     )
@@ -133,7 +140,8 @@ def alone(chromium: Browser, engine: SimpleNamespace) -> Iterator[Callable[..., 
         page.on("pageerror", lambda e: page.errors.append(str(e)))  # type: ignore[attr-defined]
         page.goto(engine.url)
         page.wait_for_function("() => window.ready === true")
-        page.evaluate("m => window.tell(m)", {"kill": {"url": engine.url, "token": "kill-only", "state_dir": ""}})
+        way = {"url": engine.url, "token": "commands-only", "session": "", "state_dir": "", "settings": {}}
+        page.evaluate("m => window.tell(m)", {"way": way})
         page.evaluate("vm => window.show(vm)", vm)
         return page
 

@@ -32,7 +32,7 @@ def test_start_to_kill_without_jupyter(trading: tuple[Running, dict[str, Any]], 
     page.on("console", lambda m: errors.append(m.text) if "Content Security Policy" in m.text else None)
     page.goto(engine.link)
     expect(page.get_by_test_id("badge")).to_have_text(re.compile("RUNNING|STARTING"))
-    assert page.url == f"http://localhost:{engine.port}/"  # the token is out of the address
+    assert page.url == f"http://127.0.0.1:{engine.port}/"  # the token is out of the address
     assert engine.token not in page.content()
     until(lambda: ledger(where)["resting"], "quotes rest")
     page.reload()
@@ -86,11 +86,17 @@ def test_a_paused_market_and_reduce_only_are_seen_at_the_exchange(
     until(adds, "an order adds again")
 
 
-@pytest.mark.parametrize("fragment, said", [("", "needs the token"), ("#token=of-an-earlier-run", "of an earlier run")])
+@pytest.mark.parametrize("fragment, said", [("", "only with its token"), ("#token=of-an-earlier-run", "of an earlier run")])
 def test_without_this_runs_token_the_page_shows_nothing_and_says_why(
     trading: tuple[Running, dict[str, Any]], tab: Callable[[], Page], fragment: str, said: str
 ):
     page = tab()
-    page.goto(f"http://localhost:{trading[0].port}/{fragment}")
+    page.goto(f"http://127.0.0.1:{trading[0].port}/{fragment}")
     expect(page.get_by_test_id("note")).to_contain_text(said)
-    expect(page.get_by_test_id("badge")).to_have_text("NO ENGINE")
+    expect(page.get_by_test_id("badge")).to_have_text("NEEDS TOKEN")
+    expect(page.get_by_test_id("kill")).to_be_hidden()  # it could do nothing, and the page says what can
+    expect(page.get_by_test_id("empty")).to_contain_text("kalshi-mm kill")
+    page.get_by_test_id("token").fill(trading[0].link)  # pasted as the command prints it
+    page.get_by_test_id("token-go").click()
+    expect(page.get_by_test_id("badge")).not_to_have_text("NEEDS TOKEN")
+    expect(page.get_by_test_id("kill")).to_be_visible()

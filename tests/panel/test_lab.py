@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -135,6 +136,96 @@ def test_kill_works_while_the_kernel_is_frozen(desk: Desk, page: Page):
         os.kill(kernel, signal.SIGCONT)
     badge(page, "KILLED")
     engine.client("cli").post("/api/risk/rearm")
+
+
+SLEEP = """() => { const k = window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
+  k.requestExecute({ code: "import time; time.sleep(600)" }); return k.id }"""
+
+
+def asked(desk: Desk, verb: str) -> list[dict[str, Any]]:
+    "What the engine was commanded, and did not refuse"
+    assert desk.engine
+    return [c for c in desk.engine.client().get("/api/commands") if c["verb"] == verb and not c["refused"]]
+
+
+def test_every_command_of_the_page_is_carried_out_while_the_kernel_computes(desk: Desk, page: Page):
+    badge(page, re.compile("STOPPED|RUNNING|KILLED"))
+    assert (engine := desk.engine)
+    if engine.client().status().maker.state == "killed": engine.client().post("/api/risk/rearm")
+    desk.quoting()
+    badge(page, "RUNNING")
+    expect(page.locator(".kmm[data-way=straight]")).to_be_visible()
+    verbs = "stop", "start", "reduce_only", "pause", "resume", "set", "reconcile", "kill", "rearm"
+    before = {verb: len(asked(desk, verb)) for verb in verbs}
+    kernel = page.evaluate(SLEEP)
+    try:
+        def carried_out(verb: str, times: int = 1) -> None:
+            until(lambda: len(asked(desk, verb)) >= before[verb] + times, f"{verb} is carried out", 5)
+
+        page.get_by_test_id("reduce").click()
+        carried_out("reduce_only")
+        badge(page, "REDUCING")
+        page.get_by_test_id("reduce").click()
+        carried_out("reduce_only", 2)
+        page.get_by_test_id("pause").click()
+        carried_out("pause")
+        expect(page.get_by_test_id("pause")).to_have_text("Resume")
+        page.get_by_test_id("pause").click()
+        carried_out("resume")
+        page.get_by_test_id("reconcile").click()
+        carried_out("reconcile")
+        page.get_by_test_id("tab-parameters").click()
+        page.get_by_test_id("p-skew_ticks").fill("3")
+        page.get_by_test_id("apply").click()
+        carried_out("set")
+        page.get_by_test_id("stop").click()
+        carried_out("stop")
+        badge(page, "STOPPED")
+        page.get_by_test_id("start").click()
+        carried_out("start")
+        badge(page, "RUNNING")
+        page.get_by_test_id("kill").click()
+        carried_out("kill")
+        badge(page, "KILLED")
+        assert desk.resting == 0
+        page.get_by_test_id("rearm").click()
+        page.keyboard.type("KILL RESET")
+        page.keyboard.press("Enter")
+        carried_out("rearm")
+    finally: desk.lab.api(f"/api/kernels/{kernel}/interrupt", "POST")
+
+
+def test_an_engine_is_started_while_the_kernel_computes(desk: Desk, page: Page):
+    badge(page, re.compile("STOPPED|RUNNING|KILLED"))
+    assert (last := desk.engine)
+    last.client().post("/api/strategy/end")
+    badge(page, "NO ENGINE", 20)
+    kernel = page.evaluate(SLEEP)
+    try:
+        page.get_by_test_id("launch-sandbox").click()
+        badge(page, "RUNNING", 40)
+        assert desk.engine and desk.engine.session != last.session
+    finally: desk.lab.api(f"/api/kernels/{kernel}/interrupt", "POST")
+
+
+def test_an_engine_that_crashed_is_shown_as_such_and_what_it_left_is_cancelled(desk: Desk, page: Page):
+    badge(page, re.compile("STOPPED|RUNNING"))
+    engine = desk.quoting()
+    badge(page, "RUNNING")
+    page.wait_for_timeout(1500)  # what is kept for a crash is written once a second
+    os.kill(engine.pid, signal.SIGKILL)
+    badge(page, "CRASHED", 20)
+    assert desk.resting
+    expect(page.get_by_test_id("crash-orders").locator("tbody tr").first).to_contain_text("until")
+    expect(page.get_by_test_id("crash-log")).not_to_be_empty()
+    page.screenshot(path=desk.lab.root / "crashed.png")
+    page.get_by_test_id("cancel-now").click()
+    expect(page.get_by_test_id("killbar")).to_contain_text("Cancelled straight at the exchange", timeout=30_000)
+    assert desk.resting == 0
+    badge(page, "NO ENGINE", 20)
+    (engine.home / "killed").unlink()  # as `kalshi-mm rearm` does, for the next test
+    page.get_by_test_id("launch-sandbox").click()
+    badge(page, "RUNNING", 40)
 
 
 def test_a_frozen_engine_is_killed_at_the_exchange_and_the_page_says_so(desk: Desk, page: Page):

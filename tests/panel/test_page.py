@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from kalshi_mm.viewmodel import build_vm, no_engine
+from kalshi_mm.viewmodel import build_vm, crashed, no_engine
 from tests.panel.pictures import NOW, changed, session, states
+from tests.sessions import until
 
 SIX = session()
 STATES = states(SIX)
@@ -26,6 +27,11 @@ def vm_of(name: str) -> dict[str, Any]:
 
 def sent(page: Page, verb: str) -> list[dict[str, Any]]:
     return [m for m in page.evaluate("() => window.sent") if m["do"] == verb]
+
+
+def in_jupyter(page: Page) -> None:
+    "As a notebook's page, whose second way is the kernel"
+    page.evaluate("() => document.body.setAttribute('data-jp-theme-light', 'true')")
 
 
 def answer(page: Page, verb: str, **said: Any) -> None:
@@ -84,14 +90,18 @@ def test_fifty_markets_stay_usable(alone: Open):
 def test_the_picture_grows_old_by_itself_and_kill_stays(alone: Open, engine: SimpleNamespace):
     page = alone(vm_of("running"))
     expect(page.get_by_test_id("badge")).to_have_text("STALE — engine was RUNNING", timeout=4_000)
-    expect(page.get_by_test_id("stop")).to_have_attribute("aria-disabled", "true")
+    expect(page.get_by_test_id("start")).to_have_attribute("aria-disabled", "true")  # what adds risk waits for a new picture
+    expect(page.get_by_test_id("stop")).to_have_attribute("aria-disabled", "false")
+    page.get_by_test_id("stop").click()
+    until(lambda: engine.commands, "the stop")
+    assert engine.commands == [("/api/strategy/stop", {}, 0)]
     expect(page.get_by_test_id("note")).to_contain_text("The engine answers")
     assert page.evaluate("() => getComputedStyle(document.querySelector('.kill')).opacity") == "1"
     expect(page.get_by_test_id("badge")).to_have_text("DISCONNECTED", timeout=10_000)
     assert not page.locator("button.own.bid").first.is_visible()
     page.get_by_test_id("kill").click()
     expect(page.get_by_test_id("killbar")).to_contain_text(re.compile(r"Engine acknowledged.*ms, directly"))
-    assert engine.asked == [("/api/risk/kill-switch", "Bearer kill-only")]
+    assert engine.asked == [("/api/risk/kill-switch", "Bearer commands-only")]
     page.evaluate("vm => window.show(vm)", vm_of("running") | {"n": 900})
     expect(page.get_by_test_id("badge")).to_have_text("RUNNING")
 
@@ -121,6 +131,7 @@ def test_what_still_rests_is_said_in_red(alone: Open, engine: SimpleNamespace):
 
 def test_where_nobody_answers_the_page_says_so_in_red(alone: Open):
     page = alone(vm_of("running"))
+    in_jupyter(page)
     page.route("**/api/risk/**", lambda route: route.abort())
     page.get_by_test_id("kill").click()
     expect(page.get_by_test_id("red")).to_contain_text("NOBODY HAS CONFIRMED THE KILL", timeout=5_000)
@@ -164,11 +175,13 @@ def test_letters_typed_into_a_field_do_not_kill(alone: Open, engine: SimpleNames
     page.keyboard.press("Enter")
     page.keyboard.type("T")
     page.get_by_test_id("ask-go").click()
-    assert [m["do"] for m in page.evaluate("() => window.sent") if "id" in m] == ["rearm"]
+    until(lambda: engine.commands, "the command")
+    assert [(path, until_ms) for path, _, until_ms in engine.commands] == [("/api/risk/rearm", engine.commands[0][2])]
+    assert 0 < engine.commands[0][2] - NOW < 30_000  # by the clock of the picture
     assert engine.asked == []
 
 
-def test_real_money_needs_the_word_and_shows_what_could_be_lost(alone: Open):
+def test_real_money_needs_the_word_and_shows_what_could_be_lost(alone: Open, engine: SimpleNamespace):
     page = alone(vm_of("live, stopped"))
     page.get_by_test_id("start").click()
     expect(page.get_by_test_id("ask")).to_contain_text("Worst case if everything that rests fills")
@@ -179,33 +192,35 @@ def test_real_money_needs_the_word_and_shows_what_could_be_lost(alone: Open):
     page.get_by_test_id("start").click()
     page.keyboard.type("LIVE")
     page.keyboard.press("Enter")
-    assert [(m["do"], m["confirm"]) for m in sent(page, "start")] == [("start", "LIVE")]
+    until(lambda: engine.commands, "the start")
+    assert [command[:2] for command in engine.commands] == [("/api/strategy/start", {"confirm": "LIVE"})]
 
 
-def test_sandbox_starts_with_one_click_and_what_is_refused_is_told(alone: Open):
+def test_sandbox_starts_with_one_click_and_what_is_refused_is_told(alone: Open, engine: SimpleNamespace):
+    engine.answer = 409, {"error": "killed, by cli: rearm first"}
     page = alone(vm_of("stopped"))
     page.get_by_test_id("start").click()
-    answer(page, "start", ok=False, said="killed, by cli: rearm first")
     expect(page.get_by_test_id("alerts")).to_contain_text("start: killed, by cli: rearm first")
     page.get_by_test_id("start").click()
-    answer(page, "start", ok=False, said="killed, by cli: rearm first")
     expect(page.get_by_test_id("alerts")).to_contain_text("(×2)")
 
 
-def test_a_halt_says_its_rule_and_has_its_button(alone: Open):
+def test_a_halt_says_its_rule_and_has_its_button(alone: Open, engine: SimpleNamespace):
     page = alone(vm_of("halted"))
     expect(page.get_by_test_id("alerts")).to_contain_text("lost $50.10 of $50.00")
     page.get_by_test_id("reset-daily_loss").click()
-    assert sent(page, "reset")[0]["rule"] == "daily_loss"
+    until(lambda: engine.commands, "the reset")
+    assert engine.commands[0][0] == "/api/risk/reset?rule=daily_loss"
 
 
-def test_a_count_that_nothing_explains_can_be_accepted(alone: Open):
+def test_a_count_that_nothing_explains_can_be_accepted(alone: Open, engine: SimpleNamespace):
     drift = {"rule": "drift", "reason": "T54: we count 7 contracts, the exchange 9", "latched": False, "value": "", "limit": ""}
     halts = [STATES["halted"]["engine"]["maker"]["halts"][0] | drift]
     page = alone(build_vm(changed(STATES["halted"], {"halts": halts}), NOW))
     expect(page.get_by_test_id("alerts")).to_contain_text("we count 7 contracts, the exchange 9")
     page.get_by_test_id("accept").click()
-    assert len(sent(page, "accept")) == 1
+    until(lambda: engine.commands, "it is accepted")
+    assert [path for path, *_ in engine.commands] == ["/api/account/accept"]
 
 
 def test_under_the_pointer_a_chart_tells_its_values(alone: Open):
@@ -224,11 +239,40 @@ def test_under_the_pointer_a_chart_tells_its_values(alone: Open):
 
 
 def test_without_an_engine_the_page_offers_to_start_one(alone: Open):
-    page = alone(no_engine("Nothing trades.") | {"launch": LAUNCH})
+    page = alone(no_engine("Nothing trades.", now_ms=NOW) | {"launch": LAUNCH})
+    in_jupyter(page)
     expect(page.get_by_test_id("badge")).to_have_text("NO ENGINE")
     page.get_by_test_id("launch-demo").click(force=True)
     page.get_by_test_id("launch-sandbox").click()
-    assert [m["env"] for m in sent(page, "launch")] == ["sandbox"]
+    until(lambda: sent(page, "launch"), "the launch")  # by the kernel, since there is neither engine nor Jupyter server
+    assert [(m["env"], 0 < m["deadline_ms"] - NOW < 30_000) for m in sent(page, "launch")] == [("sandbox", True)]
+
+
+def test_a_crash_is_red_and_cancels_before_it_starts_again(alone: Open, engine: SimpleNamespace):
+    rows = [("KXHIGHNY-X", "bid", 4300, 1000, NOW // 1000 + 29)]
+    who, held = ("demo", "KXHIGHNY", "0123abcd", "a1b2"), {"KXHIGHNY-X": 1500}
+    crash = crashed(*who, NOW - 31_000, rows, held, -4_000_000, ["bad things"], NOW)
+    page = alone(crash | {"launch": LAUNCH})
+    expect(page.get_by_test_id("badge")).to_have_text("CRASHED")
+    expect(page.get_by_test_id("note")).to_contain_text("1 order may rest until 14:20:29")
+    expect(page.get_by_test_id("crash-orders")).to_contain_text("until 14:20:29")
+    expect(page.get_by_test_id("crash-facts")).to_contain_text("15 KXHIGHNY-X")
+    expect(page.get_by_test_id("crash-log")).to_have_text("bad things")
+    buttons = page.locator(".empty button").all_inner_texts()
+    assert buttons[0].startswith("Cancel now") and buttons[1].startswith("Start again")
+    page.get_by_test_id("cancel-now").click()
+    until(lambda: engine.asked, "the kill")
+
+
+def test_a_button_answers_at_once(alone: Open, engine: SimpleNamespace):
+    page = alone(vm_of("running"))
+    page.route("**/api/strategy/stop", lambda route: None)  # the engine takes its time
+    took_ms = page.evaluate("""() => new Promise(done => {
+      const stop = document.querySelector('[data-testid=stop]'), began = performance.now();
+      new MutationObserver(() => { if (stop.hasAttribute('data-sent')) done(performance.now() - began) })
+        .observe(stop, { attributes: true });
+      stop.click() })""")
+    assert took_ms < 100
 
 
 def test_one_click_tells_why_a_quote_stands_or_is_missing(alone: Open):
@@ -254,7 +298,8 @@ def test_arrows_pick_a_market_and_keys_do_not_leave_the_panel(alone: Open):
     assert sent(page, "look")[-1]["market"].endswith("B54.5")
 
 
-def test_a_bad_parameter_has_its_reason_next_to_it_and_typing_is_kept(alone: Open):
+def test_a_bad_parameter_has_its_reason_next_to_it_and_typing_is_kept(alone: Open, engine: SimpleNamespace):
+    engine.answer = 422, {"error": "refused", "fields": {"min_spread": "0 is not between 0.01 and 99.99 cents"}}
     page = alone(vm_of("running"))
     page.get_by_test_id("tab-parameters").click()
     field = page.get_by_test_id("p-min_spread")
@@ -262,13 +307,12 @@ def test_a_bad_parameter_has_its_reason_next_to_it_and_typing_is_kept(alone: Ope
     page.evaluate("vm => window.show(vm)", vm_of("running") | {"n": 902})
     expect(field).to_have_value("0")
     page.get_by_test_id("apply").click()
-    answer(page, "set", ok=False, said="refused", fields={"min_spread": "0 is not between 0.01 and 99.99 cents"})
     expect(page.locator("#kmm-min_spread-why")).to_have_text("0 is not between 0.01 and 99.99 cents")
+    engine.answer = 200, {}
     field.fill("7")
     page.get_by_test_id("apply").click()
-    assert sent(page, "set")[-1]["values"] == {"min_spread": "7"}
-    answer(page, "set", ok=True, said="")
     expect(page.get_by_test_id("applied")).to_have_text("applied")
+    assert engine.commands[-1][:2] == ("/api/parameters", {"min_spread": "7"})
     expect(page.get_by_test_id("pane-parameters")).to_contain_text("4 → 5 by web at")
 
 
