@@ -72,7 +72,7 @@ def test_git_ignores_keys_databases_recordings_and_what_tools_make(name: str, tr
     assert git("check-ignore", "-q", name).returncode == 0
 
 
-@pytest.mark.parametrize("name", [".env.example", "kalshi_mm/calibration.json", "nbs/images/session.png"])
+@pytest.mark.parametrize("name", [".env.example", "kalshi_mm/sandbox/calibration.json", "nbs/images/session.png"])
 def test_git_takes_what_belongs_to_the_project(name: str, tracked: list[Path]):
     assert git("check-ignore", "-q", name).returncode == 1
 
@@ -100,7 +100,7 @@ def test_no_large_file_is_in_the_repository(tracked: list[Path]):
 
 @pytest.mark.parametrize("word", ["kill", "stop", "status"])
 def test_what_is_typed_in_a_hurry_loads_no_more_than_it_needs(word: str):
-    code = f"import sys; from kalshi_mm.cli import command; command({word!r}); print(*sorted(sys.modules))"
+    code = f"import sys; from kalshi_mm.cli.main import command; command({word!r}); print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert "typer" in loaded and loaded & {"kalshi_python", "pandas", "pyarrow", "fastapi", "aiohttp"} == set()

@@ -1,6 +1,7 @@
-"""The rule of the rooms, where imports alone don't show it.
+"""The rules of the house, where imports alone don't show them.
 
-`.importlinter` says which rooms there are, in their order, and which of them are pure; here the code of the pure rooms is read.
+`.importlinter` says which wings and rooms there are, in their order, and which of them are pure; here the code of the pure rooms
+is read.
 """
 import ast
 import re
@@ -12,18 +13,43 @@ import pytest
 from execnb.nbio import read_nb
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = {p.stem: p for p in sorted((ROOT / "kalshi_mm").glob("[!_]*.py"))}
-NOTEBOOKS = sorted((ROOT / "nbs").glob("[0-9]*.ipynb"))
+LIB, NBS = ROOT / "kalshi_mm", ROOT / "nbs"
+ROOMS = {".".join(p.relative_to(LIB).with_suffix("").parts): p for p in sorted(LIB.glob("**/[!_]*.py"))}
 RULES = ConfigParser()
 RULES.read(ROOT / ".importlinter")
-FLOORS = re.findall(r"\w+", RULES["importlinter:contract:floors"]["layers"])[::-1]
-PURE = re.findall(r"kalshi_mm\.(\w+)", RULES["importlinter:contract:pure"]["source_modules"])
+
+
+def listed(contract: str, key: str) -> list[str]:
+    return RULES[f"importlinter:contract:{contract}"][key].split()
+
+
+def rooms_of(wing: str) -> list[str]:
+    "From the ground up; a module at the top of the package is its own only room"
+    return [f"{wing}.{room}" for room in reversed(listed(wing, "layers"))] if (LIB / wing).is_dir() else [wing]
+
+
+def notebooks_of(wing: str) -> list[Path]:
+    "In the order of their numbers, without the wing's index page"
+    top = [p for p in sorted(NBS.glob("[0-9]*.ipynb")) if room_of(p) == wing]
+    return top + [p for p in sorted((NBS / wing).glob("[0-9]*.ipynb")) if p.stem != "00_index"]
+
+
+def room_of(notebook: Path) -> str:
+    "The room of a notebook, by its place and name"
+    return ".".join([*notebook.relative_to(NBS).parent.parts, notebook.stem.split("_", 1)[1]])
+
+
+WINGS = listed("wings", "layers")[::-1]
+FOLDERS = [w for w in WINGS if (LIB / w).is_dir()]
+FLOORS = [room for wing in WINGS for room in rooms_of(wing)]
+NOTEBOOKS = {room_of(p): p for wing in WINGS for p in notebooks_of(wing)}
+PURE_NAMES = {name.removeprefix("kalshi_mm.") for name in listed("pure", "source_modules")}
+PURE = [room for room in FLOORS if {room, room.split(".")[0]} & PURE_NAMES]
 # pure rooms that may use floats: for probabilities, statistics, degrees and JSON numbers; never for prices, counts or money
-FLOATING = {"traffic", "simulated", "recorded", "status", "shapes", "backtest", "report"}
-
-
-def module_of(notebook: Path) -> str:
-    return notebook.stem.split("_", 1)[1]
+FLOATING = {
+    "sandbox.traffic", "sandbox.simulated", "sandbox.recorded", "sandbox.responses", "engine.status", "research.backtest",
+    "panel.tables",
+}
 
 
 def offences(code: str, floats: bool) -> Iterator[str]:
@@ -51,13 +77,18 @@ def offences(code: str, floats: bool) -> Iterator[str]:
                 continue
 
 
-def imported(path: Path) -> set[str]:
-    "What a room imports: other rooms by their own name, other libraries by their first"
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imported(room: str) -> set[str]:
+    "What a room imports: rooms and wings of the package by their own name, other libraries by their first"
+    found: set[str] = set()
+    package = ["kalshi_mm", *room.split(".")[:-1]]
+    for node in ast.walk(ast.parse(ROOMS[room].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import): found |= {n.name for n in node.names}
-        if isinstance(node, ast.ImportFrom): found.add(node.module or "")
-    return {name.removeprefix("kalshi_mm.").split(".")[0] for name in found}
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            rooms = {f"{module}.{n.name}" for n in node.names if f"{module}.{n.name}".removeprefix("kalshi_mm.") in ROOMS}
+            found |= rooms or {module}
+    return {n.removeprefix("kalshi_mm.") if n.startswith("kalshi_mm.") else n.split(".")[0] for n in found}
 
 
 @pytest.mark.parametrize("room", PURE)
@@ -83,38 +114,69 @@ def test_the_reading_of_pure_rooms_lets_pass(code: str):
 
 def test_every_room_that_reaches_out_with_nothing_is_declared_pure():
     outward = set(re.findall(r"\w+", RULES["importlinter:contract:pure"]["forbidden_modules"]))
-    inward = {room: imported(path) for room, path in ROOMS.items()}
+    inward = {room: imported(room) for room in ROOMS}
     impure = {room for room, names in inward.items() if names & outward}
     while more := {room for room, names in inward.items() if names & impure} - impure: impure |= more
     assert set(PURE) == ROOMS.keys() - impure
 
 
-def test_the_exchange_knows_nothing_of_the_trader():
-    floor = FLOORS.index
-    trader, exchange = set(FLOORS[floor("strategy"):floor("engine") + 1]), set(FLOORS[floor("priority"):floor("sandbox") + 1])
-    assert {room: seen for room in exchange & ROOMS.keys() if (seen := imported(ROOMS[room]) & trader)} == {}
+def test_the_exchange_knows_nothing_of_the_trader_and_the_trader_nothing_of_it():
+    trader = set(WINGS[: WINGS.index("sandbox")]) - {"model"}
+    assert {f"kalshi_mm.{wing}" for wing in trader} == set(listed("sides", "forbidden_modules"))
+    wings = {room: {name.split(".")[0] for name in imported(room)} for room in ROOMS}
+    assert {room: seen for room, names in wings.items() if room.startswith("sandbox.") and (seen := names & trader)} == {}
+    assert [room for room, names in wings.items() if room.split(".")[0] in trader and "sandbox" in names] == []
+
+
+def test_rooms_import_rooms_and_not_the_faces_of_wings():
+    assert {room: seen for room in ROOMS if (seen := imported(room) & set(FOLDERS))} == {}
 
 
 def test_rooms_notebooks_and_floors_are_the_same_in_the_same_order():
-    numbered = [module_of(p) for p in NOTEBOOKS]
-    assert sorted(numbered) == sorted(ROOMS)
-    assert [f for f in FLOORS if f in ROOMS] == numbered
+    assert sorted(ROOMS) == sorted(FLOORS)
+    assert list(NOTEBOOKS) == FLOORS
+    top = [room_of(p) for p in sorted(NBS.glob("[0-9]*.ipynb"))]
+    assert top == [wing for wing in WINGS if wing not in FOLDERS]
+
+
+def test_every_notebook_with_a_number_is_a_room_or_the_index_of_a_wing_and_exports_to_its_place():
+    indices = {NBS / wing / "00_index.ipynb" for wing in FOLDERS}
+    numbered = {p for p in NBS.glob("**/[0-9]*.ipynb") if ".ipynb_checkpoints" not in p.parts}
+    assert numbered == indices | set(NOTEBOOKS.values())
+    exports = {p: re.findall(r"^#\| default_exp (\S+)", "\n".join(c.source for c in read_nb(p).cells), flags=re.M)
+               for p in NBS.glob("**/*.ipynb") if ".ipynb_checkpoints" not in p.parts}
+    assert {p: names for p, names in exports.items() if names} == {p: [room] for room, p in NOTEBOOKS.items()}
+
+
+def test_no_module_stands_beside_a_wing_of_its_name():
+    assert [wing for wing in FOLDERS if (LIB / f"{wing}.py").exists()] == []
+    assert {p.parent.name for p in LIB.glob("*/__init__.py")} == set(FOLDERS)
+
+
+def tables(notebook: Path) -> list[str]:
+    "The first column of the tables of rooms that a page stores"
+    outputs = [o for c in read_nb(notebook).cells for o in c.get("outputs", [])]
+    text = "\n".join("".join(o["data"]["text/markdown"]) for o in outputs if "text/markdown" in o.get("data", {}))
+    return re.findall(r"^\| \[([\w.]+)\]", text, flags=re.M)
 
 
 def test_the_architecture_page_has_every_room_and_no_other():
-    outputs = [o for c in read_nb(ROOT / "nbs/architecture.ipynb").cells for o in c.get("outputs", [])]
-    table = "".join("".join(o["data"]["text/markdown"]) for o in outputs if "text/markdown" in o.get("data", {}))
-    assert re.findall(r"^\| \[(\w+)\]", table, flags=re.M) == [module_of(p) for p in NOTEBOOKS]
+    assert tables(NBS / "architecture.ipynb") == FLOORS
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_a_notebook_is_one_sitting_long(path: Path):
-    cells, lines = len(read_nb(path).cells), ROOMS[module_of(path)].read_text(encoding="utf-8").count("\n")
+@pytest.mark.parametrize("wing", FOLDERS)
+def test_the_index_page_of_a_wing_has_its_rooms_and_no_other(wing: str):
+    assert tables(NBS / wing / "00_index.ipynb") == [room.split(".")[1] for room in rooms_of(wing)]
+
+
+@pytest.mark.parametrize("room", NOTEBOOKS)
+def test_a_notebook_is_one_sitting_long(room: str):
+    cells, lines = len(read_nb(NOTEBOOKS[room]).cells), ROOMS[room].read_text(encoding="utf-8").count("\n")
     assert 10 <= cells <= 70
     assert lines < 450
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "nbs").glob("**/[!_.]*.ipynb")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(NBS.glob("**/[!_.]*.ipynb")), ids=lambda p: str(p.relative_to(NBS)))
 def test_a_notebook_stores_no_error_and_reads_well_in_jupyterlab(path: Path):
     for cell in read_nb(path).cells:
         assert not [o for o in cell.get("outputs", []) if o["output_type"] == "error"]

@@ -1,4 +1,4 @@
-"""Fit kalshi_mm/calibration.json, which the sandbox's traffic is drawn from, to the recordings.
+"""Fit kalshi_mm/sandbox/calibration.json, which the sandbox's traffic is drawn from, to the recordings.
 
 They are not part of the repository: their folder is $KALSHI_MM_DATA or, by default, ../shared/data beside the repository.
 """
@@ -21,7 +21,7 @@ DATA = Path(os.environ.get("KALSHI_MM_DATA", ROOT.parent / "shared" / "data"))
 STATISTICS, TEMPERATURES = DATA / "sim_calibration_kxhighny.json", DATA / "knyc_daily_high.csv"
 QUOTES, TRADES = DATA / "bbo_kxhighny_2025-12.parquet", DATA / "trades_kxhighny_2023-12_2025-03.parquet"
 VOLUMES, BOOKS = DATA / "hourly_bbo_kxhighny_2025-11_2026-02.parquet", DATA / "depth_kxhighny_2026-07.jsonl.gz"
-FITTED = ROOT / "kalshi_mm" / "calibration.json"
+FITTED = ROOT / "kalshi_mm" / "sandbox" / "calibration.json"
 
 ORIGIN = """Fitted by tools/calibrate.py to recordings of KXHIGHNY: best prices, their moves and makers' answers, December 2025;
 contracts traded, November 2025 to February 2026; sides and sizes of takers and what they leave to makers, December 2024 to
@@ -143,7 +143,7 @@ def tight(s: dict, prices: list) -> dict:
 
 
 def fit(s: dict) -> dict:
-    "The figures that `kalshi_mm.traffic.Calibration` describes, from the statistics of the recordings"
+    "The figures that `kalshi_mm.sandbox.traffic.Calibration` describes, from the statistics of the recordings"
     spread, moves = s["spread_time_weighted_2025-12"], s["mid_moves_2025-12"]
     by_price, everywhere = spread["by_mid"], spread["all_mid_10_90"]
     trades, sums, depth = s["trades_2024-12_to_2025-03"], s["sum_over_6_markets_2025-12"], s["depth_2026-07"]

@@ -14,11 +14,11 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from kalshi_mm.core import CENT, CONTRACT, DOLLAR, Price, Side
-from kalshi_mm.execution import Refusal
-from kalshi_mm.hosting import until_told
-from kalshi_mm.matching import Exchange, NewOrder
-from kalshi_mm.sandbox import Announcement, Sandbox, build, serve
+from kalshi_mm.cli.hosting import until_told
+from kalshi_mm.model.types import CENT, CONTRACT, DOLLAR, Price, Side
+from kalshi_mm.sandbox.execution import Refusal
+from kalshi_mm.sandbox.matching import Exchange, NewOrder
+from kalshi_mm.sandbox.server import Announcement, Sandbox, build, serve
 
 
 @dataclass

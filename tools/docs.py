@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from configparser import ConfigParser
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -41,6 +42,14 @@ Figure = Callable[[bytes, str], str]  # stores a picture, given its extension, a
 PANEL = "control_panel"  # a tool, not a page: two cells and nothing to read
 
 
+@cache
+def wings() -> list[str]:
+    "The wings of the house, and the modules between them, from the ground up"
+    rules = ConfigParser()
+    rules.read(CFG.config_path / ".importlinter")
+    return rules["importlinter:contract:wings"]["layers"].split()[::-1]
+
+
 @dataclass(frozen=True)
 class Page:
     name: str  # of the notebook under nbs/, such as research/spreads.ipynb
@@ -50,13 +59,14 @@ class Page:
 
     @property
     def html(self) -> str:
-        "Where the page stands in the site: 03_orderbook.ipynb becomes orderbook.html, as in nbdev's links"
+        "Where the page stands in the site: panel/03_format.ipynb becomes panel/format.html, as in nbdev's links"
         return re.sub(r"(^|/)\d+[a-z]*_", r"\1", self.name).removesuffix(".ipynb") + ".html"
 
     @property
     def group(self) -> str:
-        if "/" in self.name: return self.name.split("/")[0].capitalize()
-        return "Rooms" if self.name[0].isdigit() else "Overview"
+        folder, _, stem = self.name.rpartition("/")
+        if stem[0].isdigit(): return folder or "orderbook, config"
+        return "Studies" if folder else "Overview"
 
 
 def read_page(path: Path, figure: Figure) -> Page:
@@ -161,9 +171,10 @@ def site(dest: Path) -> list[str]:
 
 
 def rank(page: Page) -> tuple[int, str]:
-    "Overview first and its index before all, then the rooms by floor, then the studies"
-    order = {"Overview": 0, "Rooms": 1}.get(page.group, 2)
-    return order, "" if page.name == CFG.readme_nb else page.name
+    "Overview first and its index before all, then the wings from the ground up with their rooms by floor, then the studies"
+    top = min((i for i, w in enumerate(wings()) if not (CFG.nbs_path / w).is_dir()), default=0)
+    groups = {w: i for i, w in enumerate(wings())} | {"Overview": -1, "orderbook, config": top, "Studies": len(wings())}
+    return groups[page.group], "" if page.name == CFG.readme_nb else page.name
 
 
 def nav(pages: list[Page], here: Page, root: str) -> str:
@@ -216,7 +227,8 @@ def readme() -> str:
     def figure(*_) -> str: raise SystemExit("README.md can only show pictures that are files in nbs/images")
     page = read_page(CFG.nbs_path / CFG.readme_nb, figure)
     nbs = CFG.nbs_path.relative_to(CFG.config_path).as_posix()
-    rooms = {re.sub(r"^\d+[a-z]*_", "", p.stem) + ".html": p.name for p in CFG.nbs_path.glob("[0-9]*.ipynb")}
+    names = [p.relative_to(CFG.nbs_path).as_posix() for p in CFG.nbs_path.glob("**/[0-9]*.ipynb")]
+    rooms = {re.sub(r"(^|/)\d+[a-z]*_", r"\1", n).removesuffix(".ipynb") + ".html": n for n in names}
     body = relinked(page.body, lambda a: f"{nbs}/{rooms.get(a, a)}")
     head = f"# {page.title}\n\n<!-- Made from {nbs}/{CFG.readme_nb} by tools/docs.py: edit that -->\n\n> {page.lead}\n\n"
     return head + pandoc(body, "gfm", "--wrap=preserve")

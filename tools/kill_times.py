@@ -19,10 +19,10 @@ from playwright.sync_api import Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from kalshi_mm.remote import NoEngine, Refused  # noqa: E402
-from tests.panel.conftest import CHROMIUM, FLAGS, SIZE  # noqa: E402
-from tests.panel.desk import NOTEBOOK, Desk, exchange  # noqa: E402
-from tests.sessions import until  # noqa: E402
+from kalshi_mm.control.remote import NoEngine, Refused  # noqa: E402
+from tests.browser.conftest import CHROMIUM, FLAGS, SIZE  # noqa: E402
+from tests.browser.desk import NOTEBOOK, Desk, exchange  # noqa: E402
+from tests.sessions.process import until  # noqa: E402
 
 RUN = "code => { window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.requestExecute({ code }) }"
 CLICK = "() => { window.clicked = Date.now(); document.querySelector('.kmm .kill').click(); return window.clicked }"

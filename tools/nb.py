@@ -5,6 +5,8 @@
 `run [NAME]`    run notebooks and keep their outputs; with `--live` also the cells that need recordings or time
 `check [NAME]`  fail if a cell raises or a stored output is stale; without a name also if a notebook is unclean or
                 the package differs from the notebooks. Writes nothing, so it can be run with uncommitted work.
+
+A NAME is the path under nbs/ without its ending, such as `panel/03_format`, or the room alone: `panel/format`, `format`.
 """
 import argparse
 import fcntl
@@ -14,7 +16,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from difflib import unified_diff
+from difflib import get_close_matches, unified_diff
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -91,9 +93,21 @@ def export() -> None:
 
 
 def notebooks(names: list[str]) -> list[Path]:
-    "By name, such as `00_core` or `research/spreads`; without names all"
-    if names: return [NBS / f"{n.removesuffix('.ipynb')}.ipynb" for n in names]
+    "By name, such as `panel/03_format` or `format`; without names all"
+    if names: return [named(n.removesuffix(".ipynb").removeprefix("nbs/")) for n in names]
     return sorted(p for p in NBS.glob("**/[!_.]*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+
+
+def named(name: str) -> Path:
+    "The notebook of that path or that room; a path whose text is in .nbtext/ may be new"
+    exact = NBS / f"{name}.ipynb"
+    if exact.exists() or (TEXT / f"{name}.py").exists(): return exact
+    known = {p: re.sub(r"(^|/)\d+_", r"\1", name_of(p)) for p in notebooks([])}
+    found = [p for p, room in known.items() if name == room or name == room.rpartition("/")[2]]
+    if len(found) == 1: return found[0]
+    rooms = [*known.values(), *(room.rpartition("/")[2] for room in known.values())]
+    like = [name_of(p) for p in found] or get_close_matches(name, [*map(name_of, known), *rooms])
+    raise SystemExit(f"There is no notebook {name!r}" + (f"; did you mean {' or '.join(like)}?" if like else "."))
 
 
 def name_of(path: Path) -> str: return str(path.relative_to(NBS).with_suffix(""))
@@ -137,7 +151,12 @@ def unexported() -> list[str]:
 
 
 def check() -> bool:
-    with ThreadPoolExecutor(os.cpu_count()) as pool: good = all(list(pool.map(check_one, notebooks([]))))
+    every = {p for p in NBS.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts}
+    chosen = notebooks([])
+    with ThreadPoolExecutor(os.cpu_count()) as pool: run = dict(zip(chosen, pool.map(check_one, chosen), strict=True))
+    print(f"{len(run)} of {len(every)} notebooks under {NBS.name}/ were run")
+    good = all(run.values()) and run.keys() == every
+    for path in sorted(every - run.keys()): print(f"not run: {name_of(path)}", file=sys.stderr)
     diff = unexported()
     if diff: print("cleaning and exporting (`python tools/nb.py run`) would change", *diff, sep="\n  ", file=sys.stderr)
     return good and not diff

@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from screenshots import draw  # noqa: E402
 
-from kalshi_mm.viewmodel import build_vm  # noqa: E402
-from tests.panel.conftest import CHROMIUM, FLAGS, SIZE  # noqa: E402
-from tests.panel.desk import NOTEBOOK, Desk, exchange  # noqa: E402
+from kalshi_mm.panel.view_model import build_vm  # noqa: E402
+from tests.browser.conftest import CHROMIUM, FLAGS, SIZE  # noqa: E402
+from tests.browser.desk import NOTEBOOK, Desk, exchange  # noqa: E402
 from tests.panel.pictures import NOW, session  # noqa: E402
 
 MB = 1024 * 1024

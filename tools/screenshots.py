@@ -17,12 +17,12 @@ from playwright.sync_api import Browser, Page, sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from kalshi_mm.panel import STATIC  # noqa: E402
-from kalshi_mm.viewmodel import build_vm, no_engine  # noqa: E402
-from tests.panel.conftest import CHROMIUM, FLAGS, SIZE  # noqa: E402
-from tests.panel.desk import NOTEBOOK, Desk, exchange  # noqa: E402
+from kalshi_mm.jupyter.widget import STATIC  # noqa: E402
+from kalshi_mm.panel.view_model import build_vm, no_engine  # noqa: E402
+from tests.browser.conftest import CHROMIUM, FLAGS, SIZE  # noqa: E402
+from tests.browser.desk import NOTEBOOK, Desk, exchange  # noqa: E402
+from tests.browser.test_page import LAUNCH  # noqa: E402
 from tests.panel.pictures import NOW, session, states  # noqa: E402
-from tests.panel.test_page import LAUNCH  # noqa: E402
 
 SHIM = """const heard = {}; let vm = null;
 window.show = v => { vm = v; (heard['change:vm'] || []).forEach(f => f()); };

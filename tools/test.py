@@ -24,7 +24,7 @@ LIMIT_S = 1000  # for one command
 IMPORT_ALL = """
 import importlib, pkgutil, kalshi_mm
 names = [m.name for m in pkgutil.walk_packages(kalshi_mm.__path__, "kalshi_mm.")]
-lab = {"kalshi_mm.panel", "kalshi_mm.labroute"}  # which need the extra of that name
+lab = {"kalshi_mm.jupyter.widget", "kalshi_mm.jupyter.server_extension"}  # which need the extra of that name
 for name in sorted({*names} - lab): importlib.import_module(name)
 print(len(names), "modules are in", kalshi_mm.__version__, "and all but", *sorted(lab), "import without the extra `lab`")
 """
@@ -63,14 +63,14 @@ def browser() -> None:
         print("   NOT RUN " * 10, "\n   there is no Chromium here, so the panel is not tested in a browser")
         return
     os.environ["KALSHI_MM_BROWSER"] = "1"
-    run(sys.executable, "-m", "pytest", "tests/panel", "-n", "2", "--dist", "loadfile", limit_s=400)
+    run(sys.executable, "-m", "pytest", "tests/browser", "-n", "2", "--dist", "loadfile", limit_s=400)
 
 
 STEPS = {  # name: (what it shows, how)
     "install": ("the installed packages agree", lambda: run(sys.executable, "-m", "pip", "check")),
     "style": ("ruff finds nothing, in notebooks either", lambda: run("ruff", "check", ".")),
     "types": ("mypy --strict finds nothing", lambda: run("mypy")),
-    "rooms": ("imports go downwards, pure rooms stay pure", lambda: run("lint-imports", "--no-logo")),
+    "rooms": ("imports go downwards within and between wings, pure rooms stay pure", lambda: run("lint-imports", "--no-logo")),
     # Running each cell and comparing its output is what nbdev_test does and more, so that is not run besides.
     "notebooks": ("cells run and give what they store; clean; exported", lambda: run(sys.executable, "tools/nb.py", "check")),
     "tests": ("pytest passes", lambda: run(sys.executable, "-m", "pytest", "-n", "3", "--dist", "loadfile")),

@@ -24,11 +24,11 @@ from rich.console import Console
 from rich.table import Table
 from sortedcontainers import SortedDict
 
-from kalshi_mm.core import ONE, Side, count_str, parse_count, parse_price, price_str
-from kalshi_mm.frames import decode
-from kalshi_mm.messages import BookDelta, BookSnapshot
+from kalshi_mm.feed.frames import decode
+from kalshi_mm.feed.stream_state import BOOKS, StreamState
+from kalshi_mm.model.messages import BookDelta, BookSnapshot
+from kalshi_mm.model.types import ONE, Side, count_str, parse_count, parse_price, price_str
 from kalshi_mm.orderbook import OrderBook
-from kalshi_mm.streamstate import BOOKS, StreamState
 
 DATA = Path(os.environ.get("KALSHI_MM_DATA", Path(__file__).parents[3] / "shared" / "data"))
 Session = tuple[str, list[bytes]]  # ticker and frames of one connection: its acknowledgement, a snapshot, changes

@@ -21,12 +21,12 @@ from random import Random
 from rich.console import Console
 from rich.table import Table
 
-from kalshi_mm.core import CENT, DOLLAR, ONE, Market, Side, TickGrid
-from kalshi_mm.matching import Exchange, NewOrder
-from kalshi_mm.state import Ids, NotedExchange
-from kalshi_mm.streams import Session
-from kalshi_mm.tradingday import TradingDay
-from kalshi_mm.traffic import MarketClock
+from kalshi_mm.model.types import CENT, DOLLAR, ONE, Market, Side, TickGrid
+from kalshi_mm.sandbox.matching import Exchange, NewOrder
+from kalshi_mm.sandbox.state import Ids, NotedExchange
+from kalshi_mm.sandbox.streams import Session
+from kalshi_mm.sandbox.trading_day import TradingDay
+from kalshi_mm.sandbox.traffic import MarketClock
 
 MARKETS = tuple(Market(f"E-B{n}", "E", "S", "", "active", 0, 10**15, TickGrid.of([(0, ONE, CENT)])) for n in range(6))
 NAMES = ("maker-1", "maker-2", "taker-1", "taker-2")

@@ -6,8 +6,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from kalshi_mm.catalogue import CATALOGUE
-from kalshi_mm.faults import Faults, Injection, Levers, Reply, Sent
+from kalshi_mm.sandbox.fault_catalogue import CATALOGUE
+from kalshi_mm.sandbox.faults import Faults, Injection, Levers, Reply, Sent
 
 from .stage import Case, Command, Stage, Story, Wrong
 

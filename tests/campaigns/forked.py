@@ -17,7 +17,7 @@ from pathlib import Path
 
 _RUNNING: "set[Forked]" = set()
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["kalshi_mm.trading", __name__, "tests.campaigns.__main__"])
+_SERVER.set_forkserver_preload(["kalshi_mm.cli.trading", __name__, "tests.campaigns.__main__"])
 
 
 class Forked:
@@ -77,7 +77,7 @@ def _engine(folder: str, env: dict[str, str], argv: tuple[str, ...], out: Connec
     sys.argv = ["kalshi-mm", *argv]
     if ahead := os.environ.pop("CLOCK_FILE", ""): _step_clock(Path(ahead))
     if tasks := os.environ.pop("TASKS_FILE", ""): threading.Thread(target=_count, args=(Path(tasks),), daemon=True).start()
-    from kalshi_mm.cli import main
+    from kalshi_mm.cli.main import main
 
     main()
 

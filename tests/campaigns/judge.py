@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from kalshi_mm.config import Settings, load_settings
-from kalshi_mm.core import CONTRACT, Fill, OrderStatus, Position, count_str, is_ours, money_str, parse_price
-from kalshi_mm.engine import make_maker
-from kalshi_mm.execution import AccountFill, Happening, OrderChange, PositionChange
-from kalshi_mm.journal import Journal
-from kalshi_mm.sandbox import ACCOUNT, Sandbox
+from kalshi_mm.engine.engine import make_maker
+from kalshi_mm.engine.journal import Journal
+from kalshi_mm.model.types import CONTRACT, Fill, OrderStatus, Position, count_str, is_ours, money_str, parse_price
+from kalshi_mm.sandbox.execution import AccountFill, Happening, OrderChange, PositionChange
+from kalshi_mm.sandbox.server import ACCOUNT, Sandbox
 
 
 @dataclass

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from kalshi_mm.sandbox import ACCOUNT
+from kalshi_mm.sandbox.server import ACCOUNT
 
 from .stage import Case, Command, Stage, Story, Wrong
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from kalshi_mm.catalogue import CATALOGUE
-from kalshi_mm.faults import Faults
-from kalshi_mm.sandbox import ACCOUNT
+from kalshi_mm.sandbox.fault_catalogue import CATALOGUE
+from kalshi_mm.sandbox.faults import Faults
+from kalshi_mm.sandbox.server import ACCOUNT
 
 from .stage import Case, Command, Stage, Story, rss_mb
 

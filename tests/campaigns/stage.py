@@ -16,13 +16,13 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
-from kalshi_mm.core import CENT, CONTRACT, Side
-from kalshi_mm.execution import Refusal
-from kalshi_mm.faults import Faults
-from kalshi_mm.matching import NewOrder
-from kalshi_mm.sandbox import ACCOUNT, Sandbox, build
+from kalshi_mm.model.types import CENT, CONTRACT, Side
+from kalshi_mm.sandbox.execution import Refusal
+from kalshi_mm.sandbox.faults import Faults
+from kalshi_mm.sandbox.matching import NewOrder
+from kalshi_mm.sandbox.server import ACCOUNT, Sandbox, build
+from tests.sessions.process import environment
 
-from ..sessions import environment
 from .forked import Forked
 from .judge import Judge, replayed, three_books, words
 
@@ -76,7 +76,7 @@ class Command:
         errors = folder / "errors.txt"
         with open(errors, "ab") as log:  # noqa: ASYNC230
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "kalshi_mm.cli", *argv, cwd=folder, env=env, stdin=asyncio.subprocess.DEVNULL,
+                sys.executable, "-m", "kalshi_mm.cli.main", *argv, cwd=folder, env=env, stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE, stderr=log, limit=1 << 24)
         return cls(process, errors)
 

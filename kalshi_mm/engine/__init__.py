@@ -1,0 +1,1 @@
+"The live loop around the core: journal, gateway, discovery, lock, alerts"

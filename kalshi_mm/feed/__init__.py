@@ -1,0 +1,1 @@
+"The exchange's stream, and the record of a session"

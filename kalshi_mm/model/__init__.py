@@ -1,0 +1,1 @@
+"The vocabulary: exact numbers, the exchange's nouns, events and actions, fees"

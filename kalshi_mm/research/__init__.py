@@ -1,0 +1,1 @@
+"From recordings to a strategy that may trade"
