@@ -21,7 +21,7 @@ from platformdirs import user_state_path
 from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from .model.types import CENT, CONTRACT, DOLLAR, Count, KalshiMMError, Money, Price
+from .model.numbers import CENT, CONTRACT, DOLLAR, Count, KalshiMMError, Money, Price
 
 # %% ../nbs/02_config.ipynb #e339ae7b
 class Env(StrEnum):

@@ -8,7 +8,8 @@ __all__ = ['BookError', 'OrderBook', 'Sequence']
 # %% ../nbs/01_orderbook.ipynb #a5a00250
 from collections.abc import Iterable, Mapping
 
-from .model.types import Count, Price, Side, cents, contracts
+from .model.numbers import Count, Price, cents, contracts
+from .model.types import Side
 
 # %% ../nbs/01_orderbook.ipynb #aa537ad3
 class BookError(Exception):

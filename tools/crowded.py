@@ -15,7 +15,8 @@ import msgspec
 from msgspec.structs import replace
 
 from kalshi_mm.cli.hosting import until_told
-from kalshi_mm.model.types import CENT, CONTRACT, DOLLAR, Price, Side
+from kalshi_mm.model.numbers import CENT, CONTRACT, DOLLAR, Price
+from kalshi_mm.model.types import Side
 from kalshi_mm.sandbox.execution import Refusal
 from kalshi_mm.sandbox.matching import Exchange, NewOrder
 from kalshi_mm.sandbox.server import Announcement, Sandbox, build, serve

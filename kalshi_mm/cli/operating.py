@@ -22,7 +22,7 @@ from ..config import Env, settings_for_kill
 from ..control.direct_kill import Target, Verdict, find_targets, kill_target
 from ..control.remote import ControlClient, NoEngine
 from ..engine.kill_latch import Latch
-from ..model.types import KalshiMMError
+from ..model.numbers import KalshiMMError
 from ..panel.tables import live_table
 
 # %% ../../nbs/cli/02_operating.ipynb #0ca6260c

@@ -18,7 +18,7 @@ from rich.console import Console
 from ..config import Env, Settings, load_settings, settings_for_kill
 from ..control.remote import ControlClient
 from ..control.runtime import Running, choose
-from ..model.types import KalshiMMError
+from ..model.numbers import KalshiMMError
 
 # %% ../../nbs/cli/01_terminal.ipynb #9a7533a2
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}

@@ -28,7 +28,7 @@ from ..control.session import trade
 from ..diagnostics.check import findings_table, markets_table
 from ..diagnostics.conform import compare
 from ..diagnostics.doctor import examine
-from ..model.types import KalshiMMError
+from ..model.numbers import KalshiMMError
 from ..research.replay import find_journals, sessions_table, tell_again
 
 # %% ../../nbs/cli/04_trading.ipynb #b70ae4da

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from ..model.types import KalshiMMError
+from ..model.numbers import KalshiMMError
 
 # %% ../../nbs/client/01_credentials.ipynb #bfb9226c
 _PSS = PSS(mgf=MGF1(hashes.SHA256()), salt_length=PSS.DIGEST_LENGTH)

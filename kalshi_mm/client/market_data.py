@@ -18,7 +18,8 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from .budget import Costs, Kind, Rate
-from ..model.types import ONE, Count, Market, Money, Price, TickGrid, parse_count, parse_money, parse_price
+from ..model.numbers import ONE, Count, Money, Price, parse_count, parse_money, parse_price
+from ..model.types import Market, TickGrid
 
 # %% ../../nbs/client/03_market_data.ipynb #8052d196
 T = TypeVar("T")

@@ -18,7 +18,8 @@ from .portfolio import Canceled
 from .rest import Client
 from .transport import ApiError, NotFound
 from ..model.messages import Cancel
-from ..model.types import Count, Order, is_ours
+from ..model.numbers import Count
+from ..model.types import Order, is_ours
 
 # %% ../../nbs/client/07_order_groups.ipynb #36111658
 def kept_groups(

@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from .market_data import AUTO_ROUTE, Time, count_of, decode, money_of, ms_of, price_of
 from ..model.messages import Amend, Cancel, Place
-from ..model.types import Count, Fill, Money, Order, OrderStatus, Side, count_str, price_str
+from ..model.numbers import Count, Money, count_str, price_str
+from ..model.types import Fill, Order, OrderStatus, Side
 
 # %% ../../nbs/client/04_portfolio.ipynb #12385ef4
 class _Order(Struct):

@@ -28,7 +28,8 @@ from kalshi_mm.client.portfolio import (
 )
 from .transport import Ambiguous, Answer, ApiError, RateLimited, Transport, Unreachable, error_of, narrowed
 from ..model.messages import Amend, Cancel, Place
-from ..model.types import Count, Fill, Market, Money, Order, Price, count_str
+from ..model.numbers import Count, Money, Price, count_str
+from ..model.types import Fill, Market, Order
 
 # %% ../../nbs/client/06_rest.ipynb #3c59aa0f
 T = TypeVar("T")

@@ -22,7 +22,7 @@ from msgspec import Struct
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationValueError, NewConnectionError
 
 from .credentials import Credentials, wall_ms
-from ..model.types import KalshiMMError
+from ..model.numbers import KalshiMMError
 
 # %% ../../nbs/client/05_transport.ipynb #c5aef1d5
 class ApiError(KalshiMMError):

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from ..config import Settings
-from ..model.types import KalshiMMError
+from ..model.numbers import KalshiMMError
 
 # %% ../../nbs/client/08_venue.ipynb #c1587292
 class VenueError(KalshiMMError):

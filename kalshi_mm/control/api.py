@@ -34,7 +34,7 @@ from ..engine.engine import Engine
 from ..engine.status import EngineStatus, MarketStatus
 from ..maker.maker import MarketMaker
 from ..maker.parameters import BadParameter, tuned
-from ..model.types import contracts, money_str
+from ..model.numbers import contracts, money_str
 from kalshi_mm.panel.snapshot import (
     About,
     FillRow,

@@ -20,7 +20,7 @@ from .runtime import Home, Running
 from ..engine.kill_latch import Latch, Stamp
 from ..engine.lock import held_by
 from ..engine.private_files import NotPrivate
-from ..model.types import KalshiMMError
+from ..model.numbers import KalshiMMError
 
 # %% ../../nbs/control/07_direct_kill.ipynb #23f25ef6
 class Target(Struct, frozen=True):

@@ -22,7 +22,7 @@ from ..config import Env, Settings
 from .remote import NoEngine
 from .runtime import Running
 from ..engine.private_files import NotPrivate, private_folder
-from ..model.types import KalshiMMError
+from ..model.numbers import KalshiMMError
 
 # %% ../../nbs/control/09_launch.ipynb #fe9c6dae
 class LaunchError(KalshiMMError):

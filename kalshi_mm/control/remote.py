@@ -23,7 +23,7 @@ from websockets.typing import Subprotocol
 from ..client.credentials import wall_ms
 from .access import PROTOCOL
 from ..engine.status import EngineStatus
-from ..model.types import KalshiMMError
+from ..model.numbers import KalshiMMError
 
 # %% ../../nbs/control/04_remote.ipynb #41ef7357
 _MOST_ADDRESS = 100  # bytes; sockaddr_un holds 108 on Linux, 104 on macOS

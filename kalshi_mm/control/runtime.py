@@ -19,7 +19,7 @@ from .remote import ControlClient, NoEngine, local_connection
 from ..engine.kill_latch import Latch, Stamp
 from ..engine.private_files import NotPrivate, owned, write_private
 from ..engine.process_identity import Identity
-from ..model.types import KalshiMMError
+from ..model.numbers import KalshiMMError
 
 # %% ../../nbs/control/05_runtime.ipynb #bbfdf075
 class Home:

@@ -28,7 +28,8 @@ from ..client.transport import ApiError, AuthFailed
 from ..config import Env, Settings
 from ..engine.status import strike
 from ..model.fees import FeeSchedule
-from ..model.types import CONTRACT, ONE, Market, Money, contracts, cost, dollars
+from ..model.numbers import CONTRACT, ONE, Money, contracts, cost, dollars
+from ..model.types import Market
 
 # %% ../../nbs/diagnostics/01_check.ipynb #2bf9a11f
 class Finding(Struct, frozen=True):

@@ -35,7 +35,7 @@ from ..client.venue import VenueError, find_venue
 from ..config import Env, Settings
 from .expectations import CASES, HEARD_WITHIN_S, STREAM, Case, Heard, differences, filled, unmet, values
 from .schemas import Json, misshapen
-from ..model.types import ONE, count_str, parse_money, parse_price, price_str
+from ..model.numbers import ONE, count_str, parse_money, parse_price, price_str
 
 # %% ../../nbs/diagnostics/05_conform.ipynb #6f37938d
 def check_place(

@@ -26,7 +26,8 @@ from .check import Finding, check_account, failure, ok, place_finding, warning
 from ..engine.journal import Journal, JournalError
 from ..engine.lock import Owner, held_by
 from ..model.messages import Amend, Cancel, Place
-from ..model.types import CONTRACT, Count, Market, Order, Side, cents, client_id, contracts, is_ours
+from ..model.numbers import CONTRACT, Count, cents, contracts
+from ..model.types import Market, Order, Side, client_id, is_ours
 from ..risk.halts import RULES
 
 # %% ../../nbs/diagnostics/02_doctor.ipynb #065226d2

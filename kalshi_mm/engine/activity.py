@@ -28,7 +28,8 @@ from kalshi_mm.model.messages import (
     OrderPlaced,
     WriteRejected,
 )
-from ..model.types import Count, Fill, Money, Price, Side, cost
+from ..model.numbers import Count, Money, Price, cost
+from ..model.types import Fill, Side
 from ..risk.limits import Exposure
 from ..strategy.spread_capture import NoQuote, Params
 

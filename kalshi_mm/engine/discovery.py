@@ -13,7 +13,8 @@ from ..client.transport import ApiError
 from ..feed.feed import Feed, TwinFeed
 from ..maker.maker import MarketMaker
 from ..model.messages import Event, MarketListed, MarketSettled, MarketUnclear
-from ..model.types import Fill, Market, contracts
+from ..model.numbers import contracts
+from ..model.types import Fill, Market
 
 # %% ../../nbs/engine/10_discovery.ipynb #70e11f06
 class Discovery:

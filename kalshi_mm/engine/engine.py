@@ -37,7 +37,8 @@ from kalshi_mm.model.messages import (
     Action, Amend, Cancel, CancelAll, ClockRead, Command, Decide, Event, ExchangeStatus, FeedHealth, FillSeen, GroupSeen, Notify,
     Place, ReadAccount,
 )
-from ..model.types import KalshiMMError, Order, contracts, is_ours
+from ..model.numbers import KalshiMMError, contracts
+from ..model.types import Order, is_ours
 from ..risk.halts import RULES
 from ..risk.limits import Limits
 from ..strategy.spread_capture import Params, SpreadCapture

@@ -34,7 +34,8 @@ from kalshi_mm.model.messages import (
     WriteRejected,
     WriteUnknown,
 )
-from ..model.types import Fill, Money, Order
+from ..model.numbers import Money
+from ..model.types import Fill, Order
 
 # %% ../../nbs/engine/08_gateway.ipynb #f2f59a8d
 def failure(

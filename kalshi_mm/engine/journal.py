@@ -17,7 +17,8 @@ from msgspec import Struct
 from .private_files import NotPrivate, private_folder
 from ..feed.recorder import Record, lines
 from ..model.messages import AccountRead, Action, Event, FillSeen, MarketSettled, Restored
-from ..model.types import Count, Fill, KalshiMMError, Position, Price, Side
+from ..model.numbers import Count, KalshiMMError, Price
+from ..model.types import Fill, Position, Side
 from ..risk.halts import Halt
 from ..risk.limits import Day
 

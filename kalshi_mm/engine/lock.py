@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from .private_files import Opened, private_folder
 from .process_identity import Identity
-from ..model.types import KalshiMMError
+from ..model.numbers import KalshiMMError
 
 # %% ../../nbs/engine/05_lock.ipynb #d8d44029
 class Owner(Struct, frozen=True):

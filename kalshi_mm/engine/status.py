@@ -12,7 +12,8 @@ from msgspec import Struct
 from ..maker.maker import MarketMaker
 from ..maker.market_state import Slot
 from ..maker.parameters import values
-from ..model.types import Market, Quote, Side, count_str, money_str, price_str
+from ..model.numbers import count_str, money_str, price_str
+from ..model.types import Market, Quote, Side
 from ..risk.halts import RULES, Halt
 from ..risk.limits import Exposure, event_worst
 from ..strategy.spread_capture import SpreadCapture

@@ -18,7 +18,8 @@ import msgspec
 from msgspec import Meta, Raw, Struct, ValidationError
 
 from ..model.messages import BookDelta, BookSnapshot, FillSeen, OrderSeen, OrderUnclear, Trade
-from ..model.types import ONE, Fill, Order, OrderStatus, Price, Side, parse_count, parse_money, parse_price
+from ..model.numbers import ONE, Price, parse_count, parse_money, parse_price
+from ..model.types import Fill, Order, OrderStatus, Side
 
 # %% ../../nbs/feed/01_frames.ipynb #4d4ebd32
 class Frame(Struct, frozen=True, kw_only=True, gc=False):

@@ -39,7 +39,7 @@ from kalshi_mm.feed.frames import (
     trade_event,
 )
 from ..model.messages import BookStale, Connection, Event, GroupSeen, MarketSettled, MarketStatus, OrderUnclear
-from ..model.types import Count, Price, parse_count
+from ..model.numbers import Count, Price, parse_count
 from ..orderbook import Sequence
 
 # %% ../../nbs/feed/02_stream_state.ipynb #5ad2fda1

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from .market_state import Slot
 from .orders import Orders
 from ..model.messages import BookRead
-from ..model.types import Count, Price, Side, cents, contracts
+from ..model.numbers import Count, Price, cents, contracts
+from ..model.types import Side
 
 # %% ../../nbs/maker/06_audit.ipynb #47458678
 Doubts = dict[str, tuple[Count, str]]  # {what is in doubt: (the figure that must not change meanwhile, the sentence)}

@@ -12,7 +12,8 @@ from .audit import Audit
 from .market_state import Slot
 from .orders import Orders
 from ..model.messages import BookDelta, BookRead, BookSnapshot, BookStale
-from ..model.types import Count, Price, Side
+from ..model.numbers import Count, Price
+from ..model.types import Side
 from ..orderbook import BookError
 from ..risk.limits import mark_price
 

@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from .orders import State, Working
 from ..model.messages import Verb
-from ..model.types import Order, OrderStatus, cents, contracts
+from ..model.numbers import cents, contracts
+from ..model.types import Order, OrderStatus
 
 # %% ../../nbs/maker/09_external_cancels.ipynb #6cfc97c0
 RULE = "canceled_elsewhere"

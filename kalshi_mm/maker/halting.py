@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from .market_state import Slot
 from .parameters import Config
 from ..model.messages import ClockRead, FeedHealth, WriteRejected
-from ..model.types import Count, Money, contracts, dollars
+from ..model.numbers import Count, Money, contracts, dollars
 from ..risk.halts import RULES, Halts
 from ..risk.limits import Day, Exposure, Limits, drawdown_halt, loss_halt
 

@@ -26,7 +26,8 @@ from kalshi_mm.model.messages import (
     MarketStatus, MarketUnclear, Notify, OrderAmended, OrderCanceled, OrderGone, OrderPlaced, OrderSeen, OrderUnclear, Place,
     ReadBooks, Restored, Trade, WriteRejected, WriteUnknown,
 )
-from ..model.types import ONE, Fill, Money, Order, OrderStatus, Position, Price, Side, cents, client_id, is_ours
+from ..model.numbers import ONE, Money, Price, cents
+from ..model.types import Fill, Order, OrderStatus, Position, Side, client_id, is_ours
 from ..orderbook import OrderBook
 from ..risk.halts import RULES, Halts
 from ..risk.limits import Day, Exposure, check_order

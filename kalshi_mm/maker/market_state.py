@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from ..model.fees import FeeSchedule
 from ..model.messages import BookDelta
-from ..model.types import Count, Fill, Market, Money, Position, Price, Side, cost
+from ..model.numbers import Count, Money, Price, cost
+from ..model.types import Fill, Market, Position, Side
 from ..orderbook import OrderBook
 from ..risk.limits import mark_price
 from ..strategy.spread_capture import Quotes

@@ -21,7 +21,8 @@ from kalshi_mm.model.messages import (
     WriteRejected,
     WriteUnknown,
 )
-from ..model.types import Count, Fill, Order, OrderStatus, Price, Side
+from ..model.numbers import Count, Price
+from ..model.types import Fill, Order, OrderStatus, Side
 
 # %% ../../nbs/maker/01_orders.ipynb #86b93054
 class State(StrEnum):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from msgspec import DecodeError, Struct, json, structs
 
 from .plan import Churn
-from ..model.types import CENT, CONTRACT, DOLLAR, fixed_str, parse_fixed
+from ..model.numbers import CENT, CONTRACT, DOLLAR, fixed_str, parse_fixed
 from ..risk.limits import Limits
 from ..strategy.spread_capture import Params
 

@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from .orders import Working
 from ..model.messages import Amend, Cancel, Place
-from ..model.types import ONE, Count, Market, Price, Quote, TickGrid
+from ..model.numbers import ONE, Count, Price
+from ..model.types import Market, Quote, TickGrid
 from ..strategy.spread_capture import NoQuote
 
 # %% ../../nbs/maker/02_plan.ipynb #e83d541c

@@ -16,7 +16,8 @@ from .market_state import Slot
 from .orders import Orders, State, Working
 from .parameters import Config
 from ..model.messages import AccountRead, AccountUnread, ReadAccount
-from ..model.types import Count, Fill, Money, Order, Side, cents, contracts, is_ours
+from ..model.numbers import Count, Money, cents, contracts
+from ..model.types import Fill, Order, Side, is_ours
 
 # %% ../../nbs/maker/05_reconcile.ipynb #796ed64d
 class Kind(StrEnum):

@@ -8,7 +8,7 @@ __all__ = ['ceil_div', 'FeeSchedule', 'FeeAccount']
 # %% ../../nbs/model/04_fees.ipynb #5fa90619
 from msgspec import Struct
 
-from .types import ONE, Count, Money, Price, parse_fixed
+from .numbers import ONE, Count, Money, Price, parse_fixed
 
 # %% ../../nbs/model/04_fees.ipynb #298682d8
 _SCALE = 10_000  # rates are in 1/10,000

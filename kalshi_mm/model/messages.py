@@ -15,7 +15,8 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from .types import Count, Fill, Market, Money, Order, Position, Price, Side
+from .numbers import Count, Money, Price
+from .types import Fill, Market, Order, Position, Side
 
 # %% ../../nbs/model/03_messages.ipynb #3e81cc98
 class _Event(Struct, frozen=True, tag=True, tag_field="t"):

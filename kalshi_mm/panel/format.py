@@ -10,7 +10,7 @@ __all__ = ['NONE', 'MINUS', 'price', 'in_cents', 'count', 'in_decimals', 'money'
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..model.types import CENT, DOLLAR, parse_count, parse_fixed, parse_money
+from ..model.numbers import CENT, DOLLAR, parse_count, parse_fixed, parse_money
 
 # %% ../../nbs/panel/03_format.ipynb #c863612e
 NONE, MINUS = "—", "\u2212"

@@ -20,7 +20,8 @@ from ..maker.maker import MarketMaker
 from ..maker.market_state import Slot
 from ..maker.orders import Working
 from ..maker.parameters import PARAMETERS
-from ..model.types import ONE, Count, Money, Order, Price, Side, cost, count_str, fixed_str, money_str, price_str
+from ..model.numbers import ONE, Count, Money, Price, cost, count_str, fixed_str, money_str, price_str
+from ..model.types import Order, Side
 
 # %% ../../nbs/panel/02_snapshot.ipynb #4a366db3
 class OrderRow(Struct, frozen=True):

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..engine.status import EngineStatus, MarketStatus, Outcome, SideStatus
-from ..model.types import Money, dollars, parse_count, parse_money, parse_price
+from ..model.numbers import Money, dollars, parse_count, parse_money, parse_price
 
 # %% ../../nbs/panel/01_tables.ipynb #fcea2189
 class Attribution(Struct, frozen=True):

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from ..model.types import CENT, money_str, parse_count, parse_fixed, parse_money
+from ..model.numbers import CENT, money_str, parse_count, parse_fixed, parse_money
 from .format import NONE, chart, clock, count, in_cents, in_decimals, in_dollars, money, price, share, signed, span
 
 Json = Mapping[str, Any]

@@ -38,7 +38,8 @@ from kalshi_mm.model.messages import (
     Verb,
     WriteRejected,
 )
-from ..model.types import Money, Order
+from ..model.numbers import Money
+from ..model.types import Order
 from kalshi_mm.sandbox.execution import (
     AccountFill,
     BookChange,

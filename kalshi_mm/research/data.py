@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..model.types import CENT, KalshiMMError
+from ..model.numbers import CENT, KalshiMMError
 from ..sandbox.recorded import Row
 
 # %% ../../nbs/research/01_data.ipynb #ea07aa59

@@ -47,7 +47,8 @@ from kalshi_mm.model.messages import (
     WriteRejected,
     WriteUnknown,
 )
-from ..model.types import KalshiMMError, Side, cents, contracts, dollars
+from ..model.numbers import KalshiMMError, cents, contracts, dollars
+from ..model.types import Side
 
 # %% ../../nbs/research/03_replay.ipynb #fff5329f
 class Line(Struct, frozen=True):

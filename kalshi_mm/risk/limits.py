@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from ..model.types import CONTRACT, DOLLAR, ONE, Count, Money, Position, Price, Side, contracts, cost, dollars
+from ..model.numbers import CONTRACT, DOLLAR, ONE, Count, Money, Price, contracts, cost, dollars
+from ..model.types import Position, Side
 
 # %% ../../nbs/risk/02_limits.ipynb #8478a5d3
 class Exposure(Struct, frozen=True):

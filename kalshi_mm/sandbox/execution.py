@@ -17,7 +17,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ..model.fees import FeeSchedule
-from ..model.types import ONE, Count, Fill, Market, Money, OrderStatus, Price, Side, cost
+from ..model.numbers import ONE, Count, Money, Price, cost
+from ..model.types import Fill, Market, OrderStatus, Side
 from .ledger import Account, Ledger
 from .order_queue import LiveOrder, Queue
 

@@ -13,7 +13,8 @@ from random import Random
 import msgspec
 from msgspec.structs import replace
 
-from ..model.types import Price, Side, TickGrid
+from ..model.numbers import Price
+from ..model.types import Side, TickGrid
 from .faults import AnswerFault, ExchangeFault, Fault, FrameFault, Injection, Levers, Line, PlanError, Reply
 from .faults import RequestFault, Sent, Undo
 from .matching import NewOrder

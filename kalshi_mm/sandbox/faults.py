@@ -17,7 +17,7 @@ from typing import Annotated, Protocol, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
-from ..model.types import KalshiMMError
+from ..model.numbers import KalshiMMError
 from .matching import Exchange
 
 # %% ../../nbs/sandbox/10_faults.ipynb #0d5a93d4

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from msgspec import Struct, field
 
 from ..model.fees import FeeAccount, FeeSchedule
-from ..model.types import ONE, Count, Fill, Money, Position, Price, Side, cost
+from ..model.numbers import ONE, Count, Money, Price, cost
+from ..model.types import Fill, Position, Side
 from .order_queue import LiveOrder
 
 # %% ../../nbs/sandbox/02_ledger.ipynb #9b2c1d8a

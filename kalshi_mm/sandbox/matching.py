@@ -12,7 +12,8 @@ from heapq import heappush
 from msgspec.structs import replace
 
 from ..model.fees import FeeSchedule
-from ..model.types import CONTRACT, ONE, Count, Market, Price, Side
+from ..model.numbers import CONTRACT, ONE, Count, Price
+from ..model.types import Market, Side
 from kalshi_mm.sandbox.execution import (  # noqa: F401
     AccountFill, Book, BookChange, Execution, Group, GroupChange, Happening, MarketChange, OrderChange, PositionChange, Refusal,
     StatusChange, TradePrint, invalid, result_of,

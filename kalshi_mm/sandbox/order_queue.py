@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from ..model.fees import FeeAccount
-from ..model.types import Count, Money, OrderStatus, Price, Side
+from ..model.numbers import Count, Money, Price
+from ..model.types import OrderStatus, Side
 
 # %% ../../nbs/sandbox/01_order_queue.ipynb #021e95ae
 class NewOrder(Struct, frozen=True, kw_only=True):

@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from ..model.types import ONE, Count, Price, Side
+from ..model.numbers import ONE, Count, Price
+from ..model.types import Side
 from .matching import Exchange
 from .traffic import Calibration, Day, event_of, mid, pays
 

@@ -20,7 +20,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from ..model.types import Count, Price, parse_count, parse_price
+from ..model.numbers import Count, Price, parse_count, parse_price
 
 # %% ../../nbs/sandbox/12_requests.ipynb #004b2e45
 def rfc3339(ms: int) -> str:

@@ -17,8 +17,9 @@ from typing import TypeAlias
 
 from msgspec import Raw, Struct
 
-from ..model.types import CENT, CONTRACT, DOLLAR, ONE, Count, Fill, Market, Money, Price, Side, TickGrid
-from ..model.types import cost, count_str, money_str, price_str
+from ..model.numbers import CENT, CONTRACT, DOLLAR, ONE, Count, Money, Price
+from ..model.numbers import cost, count_str, money_str, price_str
+from ..model.types import Fill, Market, Side, TickGrid
 from kalshi_mm.sandbox.execution import (
     AccountFill, BookChange, GroupChange, MarketChange, OrderChange, PositionChange, TradePrint,
 )

@@ -16,7 +16,8 @@ from functools import partial
 
 from msgspec import Struct
 
-from ..model.types import CONTRACT, Count, Side, count_str
+from ..model.numbers import CONTRACT, Count, count_str
+from ..model.types import Side
 from . import rest_history, rest_reads
 from .auth import COSTS, DEFAULT_COST, Allowance, ApiKeys
 from .execution import Refusal

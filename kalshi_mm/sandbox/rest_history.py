@@ -7,7 +7,8 @@ __all__ = ['MOST_CANDLES', 'span_json', 'candle_json', 'needed', 'candles', 'mar
            'event_candlesticks', 'cutoff', 'trades', 'markets', 'market', 'incentive_programs']
 
 # %% ../../nbs/sandbox/18_rest_history.ipynb #c563407f
-from ..model.types import Market, count_str, price_str
+from ..model.numbers import count_str, price_str
+from ..model.types import Market
 from .requests import fault, one_of, out_of_bounds, page, rfc3339
 from .responses import Json
 from .rest_reads import Answer, Call, archived, history_ms, shown, trades_between

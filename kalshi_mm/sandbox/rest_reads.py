@@ -18,7 +18,8 @@ from typing import TypeAlias
 
 from msgspec import Struct, field
 
-from ..model.types import ONE, Fill, Market, OrderStatus, cost, count_str
+from ..model.numbers import ONE, cost, count_str
+from ..model.types import Fill, Market, OrderStatus
 from .auth import COSTS, DEFAULT_COST, Allowance
 from .execution import TradePrint
 from .ledger import Holding, Ledger, Settlement

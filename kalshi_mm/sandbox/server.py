@@ -24,7 +24,7 @@ import msgspec
 from aiohttp import WSMsgType, web
 from msgspec import Struct
 
-from ..model.types import DOLLAR, Money
+from ..model.numbers import DOLLAR, Money
 from .auth import TIERS, ApiKeys
 from .faults import Faults, Reply
 from .matching import Exchange

@@ -16,7 +16,8 @@ from random import Random
 
 from msgspec import Struct
 
-from ..model.types import CENT, CONTRACT, ONE, Count, Market, Price, Side
+from ..model.numbers import CENT, CONTRACT, ONE, Count, Price
+from ..model.types import Market, Side
 from .matching import Exchange
 from .traffic import HOUR_MS, INFORMED, Calibration, Climate, Day, day_event, pays, take
 

@@ -19,8 +19,8 @@ from typing import Any, Union, get_type_hints
 import msgspec
 from msgspec import Struct
 
-from ..model import fees, types
-from ..model.types import KalshiMMError, Money
+from ..model import fees, numbers, types
+from ..model.numbers import KalshiMMError, Money
 from . import execution, ledger, matching, order_queue, tape
 from .execution import Happening, Refusal
 from .matching import Exchange
@@ -93,7 +93,7 @@ VERSION = "1"  # of the file
 
 def made_by() -> str:
     "The code whose structures a snapshot holds"
-    rooms = (types, fees, order_queue, ledger, execution, matching, tape)
+    rooms = (numbers, types, fees, order_queue, ledger, execution, matching, tape)
     return sha256("".join(map(inspect.getsource, rooms)).encode()).hexdigest()
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
-from ..model.types import ONE, Count, Money, Price, cost
+from ..model.numbers import ONE, Count, Money, Price, cost
 from .execution import BookChange, Happening, MarketChange, OrderChange, StatusChange, TradePrint
 from .matching import Exchange
 from .order_queue import LiveOrder

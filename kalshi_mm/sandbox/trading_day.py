@@ -13,7 +13,8 @@ from datetime import time as clock_time
 
 from msgspec.structs import replace
 
-from ..model.types import ONE, Market, Price
+from ..model.numbers import ONE, Price
+from ..model.types import Market
 from .execution import AccountFill, BookChange, GroupChange, Happening, MarketChange, OrderChange, PositionChange
 from .execution import StatusChange, TradePrint
 from .matching import Exchange

@@ -22,7 +22,8 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct, convert
 from msgspec.structs import replace
 
-from ..model.types import CENT, CONTRACT, ONE, Count, Market, OrderStatus, Price, Side, TickGrid
+from ..model.numbers import CENT, CONTRACT, ONE, Count, Price
+from ..model.types import Market, OrderStatus, Side, TickGrid
 from .matching import Exchange, LiveOrder, NewOrder
 
 # %% ../../nbs/sandbox/07_traffic.ipynb #d867e04b

@@ -11,7 +11,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from ..model.fees import FeeSchedule
-from ..model.types import CENT, CONTRACT, Count, Market, Price, Quote, Side, cents, contracts, cost, dollars
+from ..model.numbers import CENT, CONTRACT, Count, Price, cents, contracts, cost, dollars
+from ..model.types import Market, Quote, Side
 
 # %% ../../nbs/strategy/02_spread_capture.ipynb #fcfd4795
 Level = tuple[Price, Count]  # a price and the contracts resting there

@@ -27,7 +27,8 @@ from sortedcontainers import SortedDict
 from kalshi_mm.feed.frames import decode
 from kalshi_mm.feed.stream_state import BOOKS, StreamState
 from kalshi_mm.model.messages import BookDelta, BookSnapshot
-from kalshi_mm.model.types import ONE, Side, count_str, parse_count, parse_price, price_str
+from kalshi_mm.model.numbers import ONE, count_str, parse_count, parse_price, price_str
+from kalshi_mm.model.types import Side
 from kalshi_mm.orderbook import OrderBook
 
 DATA = Path(os.environ.get("KALSHI_MM_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -21,7 +21,8 @@ from random import Random
 from rich.console import Console
 from rich.table import Table
 
-from kalshi_mm.model.types import CENT, DOLLAR, ONE, Market, Side, TickGrid
+from kalshi_mm.model.numbers import CENT, DOLLAR, ONE
+from kalshi_mm.model.types import Market, Side, TickGrid
 from kalshi_mm.sandbox.matching import Exchange, NewOrder
 from kalshi_mm.sandbox.state import Ids, NotedExchange
 from kalshi_mm.sandbox.streams import Session

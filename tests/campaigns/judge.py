@@ -12,7 +12,8 @@ from typing import Any
 from kalshi_mm.config import Settings, load_settings
 from kalshi_mm.engine.engine import make_maker
 from kalshi_mm.engine.journal import Journal
-from kalshi_mm.model.types import CONTRACT, Fill, OrderStatus, Position, count_str, is_ours, money_str, parse_price
+from kalshi_mm.model.numbers import CONTRACT, count_str, money_str, parse_price
+from kalshi_mm.model.types import Fill, OrderStatus, Position, is_ours
 from kalshi_mm.sandbox.execution import AccountFill, Happening, OrderChange, PositionChange
 from kalshi_mm.sandbox.server import ACCOUNT, Sandbox
 

@@ -16,7 +16,8 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
-from kalshi_mm.model.types import CENT, CONTRACT, Side
+from kalshi_mm.model.numbers import CENT, CONTRACT
+from kalshi_mm.model.types import Side
 from kalshi_mm.sandbox.execution import Refusal
 from kalshi_mm.sandbox.faults import Faults
 from kalshi_mm.sandbox.matching import NewOrder

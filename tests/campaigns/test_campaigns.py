@@ -6,7 +6,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from kalshi_mm.model.types import CONTRACT, ONE, Side
+from kalshi_mm.model.numbers import CONTRACT, ONE
+from kalshi_mm.model.types import Side
 from kalshi_mm.sandbox.fault_catalogue import CATALOGUE
 from kalshi_mm.sandbox.matching import NewOrder
 from kalshi_mm.sandbox.server import ACCOUNT

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from kalshi_mm.diagnostics.conform import Result, held_against
 from kalshi_mm.diagnostics.expectations import CASES, LEFT_OUT, NOT_REPLAYED, recorded_names
-from kalshi_mm.model.types import CENT, CONTRACT, DOLLAR, Side
+from kalshi_mm.model.numbers import CENT, CONTRACT, DOLLAR
+from kalshi_mm.model.types import Side
 from kalshi_mm.sandbox.matching import Exchange
 from kalshi_mm.sandbox.order_queue import NewOrder
 from kalshi_mm.sandbox.rest import Rest

@@ -31,7 +31,8 @@ from kalshi_mm.model.messages import (
     OrderUnclear,
     Trade,
 )
-from kalshi_mm.model.types import OrderStatus, Side, count_str, price_str
+from kalshi_mm.model.numbers import count_str, price_str
+from kalshi_mm.model.types import OrderStatus, Side
 from kalshi_mm.orderbook import OrderBook
 
 DATA = Path(os.environ.get("KALSHI_MM_DATA", Path(__file__).parents[3] / "shared" / "data"))

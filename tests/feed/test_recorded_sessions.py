@@ -17,7 +17,8 @@ import pytest
 from kalshi_mm.feed.feed import StreamState
 from kalshi_mm.feed.stream_state import BOOKS
 from kalshi_mm.model.messages import BookDelta, BookSnapshot, BookStale, Event
-from kalshi_mm.model.types import ONE, Side, parse_price
+from kalshi_mm.model.numbers import ONE, parse_price
+from kalshi_mm.model.types import Side
 from kalshi_mm.orderbook import OrderBook
 
 DATA = Path(os.environ.get("KALSHI_MM_DATA", Path(__file__).parents[3] / "shared" / "data")) / "ws"

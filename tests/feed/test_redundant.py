@@ -15,7 +15,8 @@ from kalshi_mm.feed.feed import TwinFeed
 from kalshi_mm.feed.merge import Merge
 from kalshi_mm.feed.stream_state import BOOKS, StreamState
 from kalshi_mm.model.messages import BookDelta, BookSnapshot, BookStale, Connection, Event, FillSeen
-from kalshi_mm.model.types import CENT, CONTRACT, Side, count_str, price_str
+from kalshi_mm.model.numbers import CENT, CONTRACT, count_str, price_str
+from kalshi_mm.model.types import Side
 from kalshi_mm.orderbook import OrderBook
 from kalshi_mm.sandbox.fault_catalogue import CATALOGUE
 from kalshi_mm.sandbox.faults import Faults

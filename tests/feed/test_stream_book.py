@@ -10,7 +10,8 @@ import pytest
 
 from kalshi_mm.feed.stream_state import StreamState
 from kalshi_mm.model.messages import BookDelta, BookSnapshot, BookStale
-from kalshi_mm.model.types import CENT, ONE, Count, Price, Side
+from kalshi_mm.model.numbers import CENT, ONE, Count, Price
+from kalshi_mm.model.types import Side
 from kalshi_mm.orderbook import OrderBook
 from kalshi_mm.sandbox.execution import Refusal
 from kalshi_mm.sandbox.matching import Exchange

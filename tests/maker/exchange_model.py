@@ -42,7 +42,8 @@ from kalshi_mm.model.messages import (
     WriteRejected,
     WriteUnknown,
 )
-from kalshi_mm.model.types import CENT, ONE, Count, Fill, Market, Order, OrderStatus, Position, Price, Side, TickGrid, is_ours
+from kalshi_mm.model.numbers import CENT, ONE, Count, Price
+from kalshi_mm.model.types import Fill, Market, Order, OrderStatus, Position, Side, TickGrid, is_ours
 from kalshi_mm.risk.halts import RULES
 from kalshi_mm.risk.limits import Limits, new_york_day
 from kalshi_mm.strategy.spread_capture import Params, SpreadCapture

@@ -47,7 +47,8 @@ from kalshi_mm.model.messages import (
     Verb,
     WriteRejected,
 )
-from kalshi_mm.model.types import CENT, DOLLAR, ONE, Fill, Market, Order, OrderStatus, Position, Side, TickGrid
+from kalshi_mm.model.numbers import CENT, DOLLAR, ONE
+from kalshi_mm.model.types import Fill, Market, Order, OrderStatus, Position, Side, TickGrid
 from kalshi_mm.research.backtest import Backtest
 from kalshi_mm.risk.limits import Limits, new_york_day
 from kalshi_mm.sandbox.execution import Refusal

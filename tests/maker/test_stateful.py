@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from kalshi_mm.maker.orders import State
 from kalshi_mm.model.messages import Cancel, Command, ReadAccount
-from kalshi_mm.model.types import ONE, OrderStatus, Side
+from kalshi_mm.model.numbers import ONE
+from kalshi_mm.model.types import OrderStatus, Side
 from tests.maker.exchange_model import LAG_MS, TICKERS, Model
 
 NIGHTLY = bool(os.environ.get("KALSHI_MM_NIGHTLY"))

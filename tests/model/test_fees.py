@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kalshi_mm.model.fees import FeeAccount, FeeSchedule
-from kalshi_mm.model.types import ONE, parse_count, parse_fixed, parse_money, parse_price
+from kalshi_mm.model.numbers import ONE, parse_count, parse_fixed, parse_money, parse_price
 
 DATA = Path(os.environ.get("KALSHI_MM_DATA", Path(__file__).parents[3] / "shared" / "data"))
 QUADRATIC = FeeSchedule.of("quadratic")

@@ -28,7 +28,8 @@ from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from kalshi_mm.model.types import CENT, DOLLAR, ONE, Market, Money, TickGrid
+from kalshi_mm.model.numbers import CENT, DOLLAR, ONE, Money
+from kalshi_mm.model.types import Market, TickGrid
 from kalshi_mm.sandbox.auth import ApiKeys
 from kalshi_mm.sandbox.matching import Exchange
 from kalshi_mm.sandbox.server import Sandbox, wall_ms

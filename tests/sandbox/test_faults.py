@@ -23,7 +23,8 @@ from kalshi_mm.engine.journal import Journal
 from kalshi_mm.engine.kill_latch import Latch
 from kalshi_mm.feed.feed import Feed
 from kalshi_mm.model.messages import BookDelta, BookSnapshot, BookStale, Event
-from kalshi_mm.model.types import CENT, CONTRACT, Side
+from kalshi_mm.model.numbers import CENT, CONTRACT
+from kalshi_mm.model.types import Side
 from kalshi_mm.orderbook import OrderBook
 from kalshi_mm.sandbox.fault_catalogue import CATALOGUE, plan
 from kalshi_mm.sandbox.faults import ExchangeFault, Faults, FrameFault

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
-from kalshi_mm.model.types import CENT, DOLLAR, ONE, Market, OrderStatus, Side, TickGrid, cost, parse_money
+from kalshi_mm.model.numbers import CENT, DOLLAR, ONE, cost, parse_money
+from kalshi_mm.model.types import Market, OrderStatus, Side, TickGrid
 from kalshi_mm.sandbox.matching import (
     AccountFill,
     BookChange,

@@ -15,7 +15,8 @@ import pytest
 import websockets
 from msgspec.structs import replace
 
-from kalshi_mm.model.types import CENT, CONTRACT, DOLLAR, ONE, Side, TickGrid
+from kalshi_mm.model.numbers import CENT, CONTRACT, DOLLAR, ONE
+from kalshi_mm.model.types import Side, TickGrid
 from kalshi_mm.sandbox import rest_reads
 from kalshi_mm.sandbox.matching import Exchange
 from kalshi_mm.sandbox.order_queue import NewOrder

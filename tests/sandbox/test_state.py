@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from kalshi_mm.model.types import CENT, CONTRACT, DOLLAR, ONE, Market, OrderStatus, Side, TickGrid
+from kalshi_mm.model.numbers import CENT, CONTRACT, DOLLAR, ONE
+from kalshi_mm.model.types import Market, OrderStatus, Side, TickGrid
 from kalshi_mm.sandbox.auth import ApiKeys
 from kalshi_mm.sandbox.matching import Exchange, NewOrder, Refusal
 from kalshi_mm.sandbox.rest import Rest
@@ -139,7 +140,8 @@ def test_every_way_to_change_the_exchange_is_written_down():
 PLACES = """
 import sys
 from pathlib import Path
-from kalshi_mm.model.types import DOLLAR, Side
+from kalshi_mm.model.numbers import DOLLAR
+from kalshi_mm.model.types import Side
 from kalshi_mm.sandbox.matching import NewOrder
 from kalshi_mm.sandbox.state import State
 from tests.sandbox.test_state import brackets

@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kalshi_mm.maker.maker import Config, MarketMaker
-from kalshi_mm.model.types import CENT, CONTRACT, DOLLAR, ONE, Market, OrderStatus, Price, Quote, Side
+from kalshi_mm.model.numbers import CENT, CONTRACT, DOLLAR, ONE, Price
+from kalshi_mm.model.types import Market, OrderStatus, Quote, Side
 from kalshi_mm.research.backtest import Backtest
 from kalshi_mm.research.data import days, read_bbo
 from kalshi_mm.risk.limits import Limits

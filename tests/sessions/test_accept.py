@@ -3,7 +3,8 @@ import asyncio
 from pathlib import Path
 
 from kalshi_mm.engine.journal import Journal
-from kalshi_mm.model.types import CONTRACT, Fill, Side
+from kalshi_mm.model.numbers import CONTRACT
+from kalshi_mm.model.types import Fill, Side
 from kalshi_mm.sandbox.server import ACCOUNT
 from tests.campaigns.stage import Command, Stage, Story
 

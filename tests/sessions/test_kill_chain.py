@@ -14,7 +14,8 @@ from kalshi_mm.client.rest import Client
 from kalshi_mm.client.transport import ApiError
 from kalshi_mm.engine.journal import Journal
 from kalshi_mm.model.messages import Cancel, Place
-from kalshi_mm.model.types import CONTRACT, Side
+from kalshi_mm.model.numbers import CONTRACT
+from kalshi_mm.model.types import Side
 from tests.sessions.process import Process, get, ledger, until
 from tests.sessions.test_sessions import engine_on, said, trading
 from tests.sessions.test_sessions import exchange as exchange  # the fixture

@@ -13,7 +13,8 @@ from kalshi_mm.config import Settings
 from kalshi_mm.engine.engine import Engine
 from kalshi_mm.engine.journal import Journal
 from kalshi_mm.engine.kill_latch import Latch
-from kalshi_mm.model.types import CENT, CONTRACT, DOLLAR, ONE, Market, Side, TickGrid
+from kalshi_mm.model.numbers import CENT, CONTRACT, DOLLAR, ONE
+from kalshi_mm.model.types import Market, Side, TickGrid
 from kalshi_mm.risk.halts import Halt
 from kalshi_mm.sandbox import rest_reads
 from kalshi_mm.sandbox.matching import NewOrder

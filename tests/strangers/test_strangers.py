@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from kalshi_mm.model.types import DOLLAR
+from kalshi_mm.model.numbers import DOLLAR
 from kalshi_mm.sandbox.server import Sandbox, build
 
 HERE = Path(__file__).parent
