@@ -30,7 +30,7 @@ from kalshi_mm.model.messages import (
 )
 from ..model.numbers import Count, Money, Price, cost
 from ..model.types import Fill, Side
-from ..risk.limits import Exposure
+from ..risk.exposure import Exposure
 from ..strategy.spread_capture import NoQuote, Params
 
 # %% ../../nbs/engine/09_activity.ipynb #90d95068

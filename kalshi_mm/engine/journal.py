@@ -19,8 +19,8 @@ from ..feed.recorder import Record, lines
 from ..model.messages import AccountRead, Action, Event, FillSeen, MarketSettled, Restored
 from ..model.numbers import Count, KalshiMMError, Price
 from ..model.types import Fill, Position, Side
+from ..risk.day import Day
 from ..risk.halts import Halt
-from ..risk.limits import Day
 
 # %% ../../nbs/engine/06_journal.ipynb #72ae5c79
 _SCHEMA = """

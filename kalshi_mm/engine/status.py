@@ -14,8 +14,8 @@ from ..maker.market_state import Slot
 from ..maker.parameters import values
 from ..model.numbers import count_str, money_str, price_str
 from ..model.types import Market, Quote, Side
+from ..risk.exposure import Exposure, event_worst
 from ..risk.halts import RULES, Halt
-from ..risk.limits import Exposure, event_worst
 from ..strategy.spread_capture import SpreadCapture
 
 # %% ../../nbs/engine/07_status.ipynb #30589c16

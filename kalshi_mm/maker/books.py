@@ -15,7 +15,7 @@ from ..model.messages import BookDelta, BookRead, BookSnapshot, BookStale
 from ..model.numbers import Count, Price
 from ..model.types import Side
 from ..orderbook import BookError
-from ..risk.limits import mark_price
+from ..risk.exposure import mark_price
 
 # %% ../../nbs/maker/08_books.ipynb #bf8a6d82
 Best = tuple[Price, Count] | None  # the best price of a side and what stands there

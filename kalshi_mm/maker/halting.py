@@ -13,8 +13,10 @@ from .market_state import Slot
 from .parameters import Config
 from ..model.messages import ClockRead, FeedHealth, WriteRejected
 from ..model.numbers import Count, Money, contracts, dollars
+from ..risk.day import Day, drawdown_halt, loss_halt
+from ..risk.exposure import Exposure
 from ..risk.halts import RULES, Halts
-from ..risk.limits import Day, Exposure, Limits, drawdown_halt, loss_halt
+from ..risk.limits import Limits
 
 # %% ../../nbs/maker/07_halting.ipynb #d57f366d
 _BURST_MS = 15_000  # as the exchange counts it for an order group, FACTS 3.9

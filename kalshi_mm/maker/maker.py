@@ -29,8 +29,10 @@ from kalshi_mm.model.messages import (
 from ..model.numbers import ONE, Money, Price, cents
 from ..model.types import Fill, Order, OrderStatus, Position, Side, client_id, is_ours
 from ..orderbook import OrderBook
+from ..risk.day import Day
+from ..risk.exposure import Exposure
 from ..risk.halts import RULES, Halts
-from ..risk.limits import Day, Exposure, check_order
+from ..risk.limits import check_order
 from ..strategy.spread_capture import NoQuote, Quotes, SpreadCapture, Strategy, View
 
 # %% ../../nbs/maker/10_maker.ipynb #1bfd4c75

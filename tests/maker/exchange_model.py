@@ -44,8 +44,9 @@ from kalshi_mm.model.messages import (
 )
 from kalshi_mm.model.numbers import CENT, ONE, Count, Price
 from kalshi_mm.model.types import Fill, Market, Order, OrderStatus, Position, Side, TickGrid, is_ours
+from kalshi_mm.risk.day import new_york_day
 from kalshi_mm.risk.halts import RULES
-from kalshi_mm.risk.limits import Limits, new_york_day
+from kalshi_mm.risk.limits import Limits
 from kalshi_mm.strategy.spread_capture import Params, SpreadCapture
 
 T = 1_700_000_000_000

@@ -50,7 +50,8 @@ from kalshi_mm.model.messages import (
 from kalshi_mm.model.numbers import CENT, DOLLAR, ONE
 from kalshi_mm.model.types import Fill, Market, Order, OrderStatus, Position, Side, TickGrid
 from kalshi_mm.research.backtest import Backtest
-from kalshi_mm.risk.limits import Limits, new_york_day
+from kalshi_mm.risk.day import new_york_day
+from kalshi_mm.risk.limits import Limits
 from kalshi_mm.sandbox.execution import Refusal
 from kalshi_mm.sandbox.matching import Exchange
 from kalshi_mm.sandbox.order_queue import NewOrder
