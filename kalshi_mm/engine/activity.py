@@ -31,7 +31,8 @@ from kalshi_mm.model.messages import (
 from ..model.numbers import Count, Money, Price, cost
 from ..model.types import Fill, Side
 from ..risk.exposure import Exposure
-from ..strategy.spread_capture import NoQuote, Params
+from ..strategy.protocol import NoQuote
+from ..strategy.spread_capture import Params
 
 # %% ../../nbs/engine/09_activity.ipynb #90d95068
 _NONE = -(2**63)  # stands for None: no price and no amount is that low

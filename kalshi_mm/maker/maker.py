@@ -33,7 +33,8 @@ from ..risk.day import Day
 from ..risk.exposure import Exposure
 from ..risk.halts import RULES, Halts
 from ..risk.limits import check_order
-from ..strategy.spread_capture import NoQuote, Quotes, SpreadCapture, Strategy, View
+from ..strategy.protocol import NoQuote, Quotes, Strategy, View
+from ..strategy.spread_capture import SpreadCapture
 
 # %% ../../nbs/maker/10_maker.ipynb #1bfd4c75
 _WAIT = {"too_many_requests", "unreachable", "exchange_closed"}  # no refusal of what was asked, but of now

@@ -14,7 +14,7 @@ from ..model.numbers import Count, Money, Price, cost
 from ..model.types import Fill, Market, Position, Side
 from ..orderbook import OrderBook
 from ..risk.exposure import mark_price
-from ..strategy.spread_capture import Quotes
+from ..strategy.protocol import Quotes
 
 # %% ../../nbs/maker/03_market_state.ipynb #40f7867d
 @dataclass(slots=True)

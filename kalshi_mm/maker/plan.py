@@ -12,7 +12,7 @@ from .orders import Working
 from ..model.messages import Amend, Cancel, Place
 from ..model.numbers import ONE, Count, Price
 from ..model.types import Market, Quote, TickGrid
-from ..strategy.spread_capture import NoQuote
+from ..strategy.protocol import NoQuote
 
 # %% ../../nbs/maker/02_plan.ipynb #e83d541c
 class Churn(Struct, frozen=True):

@@ -30,7 +30,7 @@ from kalshi_mm.sandbox.matching import AccountFill, Exchange, LiveOrder, NewOrde
 from kalshi_mm.sandbox.recorded import RecordedDay, Row
 from kalshi_mm.sandbox.simulated import SimulatedDay
 from kalshi_mm.sandbox.traffic import HOUR_MS, MAKERS, Calibration, MarketClock, Traffic, day_event, event_of
-from kalshi_mm.strategy.spread_capture import NoQuote, Quotes, Strategy, View
+from kalshi_mm.strategy.protocol import NoQuote, Quotes, Strategy, View
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("KALSHI_MM_DATA", ROOT.parent / "shared" / "data"))

@@ -13,7 +13,7 @@ from kalshi_mm.engine.journal import Journal
 from kalshi_mm.engine.kill_latch import Latch
 from kalshi_mm.maker.maker import MarketMaker
 from kalshi_mm.sandbox.server import ACCOUNT
-from kalshi_mm.strategy.spread_capture import Quotes, View
+from kalshi_mm.strategy.protocol import Quotes, View
 from tests.campaigns.stage import Stage, Story
 
 
