@@ -121,6 +121,9 @@ def latch(target: Target, who: str, everything: bool = False) -> str:
     return ""
 
 
+_FIRST_S = 0.05  # that an engine which lives has to take the kill, before the SDK is loaded for the exchange
+
+
 async def kill_target(
     target: Target,
     everything: bool = False,  # orders of others too
@@ -132,7 +135,8 @@ async def kill_target(
         _forget(target)
         return Verdict(target, True, "its engine is gone, and its sandbox with it: nothing rests.")
     unlatched = latch(target, who, everything)
-    told = asyncio.create_task(asyncio.to_thread(tell_engine, target, everything, who))
+    told = asyncio.get_running_loop().run_in_executor(None, tell_engine, target, everything, who)
+    await asyncio.wait([told], timeout=_FIRST_S)  # nothing is imported before every engine has been told
     try: left, text = await _cancel(target, everything, patience_s)
     except (KalshiMMError, OSError, ValueError) as e: left, text = -1, f"NOT KILLED at the exchange: {e}."
     lock, acknowledged = target.folder / "lock", await told
