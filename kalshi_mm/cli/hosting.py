@@ -10,11 +10,12 @@ __all__ = ['app', 'Seed', 'Speed', 'Data', 'Day', 'Regime', 'Wrong', 'Lag', 'Spr
 import asyncio
 import signal
 import sys
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import msgspec
@@ -107,19 +108,27 @@ def exchange(
         if data and not day: raise VenueError("--data needs --day: which event day of the recording")
         rows = read_bbo(data, _day(day)) if data and day else None
         skip = skip_hours if skip_hours is not None else 0 if rows else 25
-        keep = state is not None and not attached  # what `run` starts for itself ends with it
         kind, wrong = "ed25519" if ed25519 else "rsa", misbehaviour(faults, seed or 0)
-        try:
-            place = state or private_folder(settings_of().state_dir / "exchange")
-            sandbox = build(
-                place, seed=seed or 0, speed=speed or 1, day=_day(day) if day else None, rows=rows,
-                skip_hours=skip, regime=regime or Spreads.WIDE, kind=kind, accounts=account or (ACCOUNT,), tier=tier,
-                read_lag_ms=read_lag_ms, faults=wrong, keep=keep)
-        except ValueError as e: raise VenueError(str(e)) from e
-        await until_told(serve(sandbox, host, port, announce), attached)
+        with _folder(state, attached) as place:
+            try:
+                sandbox = build(
+                    place, seed=seed or 0, speed=speed or 1, day=_day(day) if day else None, rows=rows,
+                    skip_hours=skip, regime=regime or Spreads.WIDE, kind=kind, accounts=account or (ACCOUNT,), tier=tier,
+                    read_lag_ms=read_lag_ms, faults=wrong, keep=state is not None)
+            except ValueError as e: raise VenueError(str(e)) from e
+            await until_told(serve(sandbox, host, port, announce), attached)
         return 0
 
     guarded(work())
+
+
+@contextmanager
+def _folder(state: Path | None, attached: bool) -> Iterator[Path]:
+    "Where it is kept: what `run` starts for itself leaves nothing, however its engine ends"
+    if state is not None: yield state
+    elif not attached: yield private_folder(settings_of().state_dir / "exchange")
+    else:
+        with TemporaryDirectory(prefix="kalshi_mm-sandbox-", ignore_cleanup_errors=True) as temporary: yield Path(temporary)
 
 
 def _day(text: str) -> date:

@@ -10,7 +10,6 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -85,15 +84,14 @@ def check(
     settings = settings_of(kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws, target_series=series)
 
     async def work() -> int:
-        with TemporaryDirectory(prefix="kalshi_mm-sandbox-", ignore_cleanup_errors=True) as temporary:
-            venue, client = await find_venue(settings, Path(temporary), []), None
-            try:
-                credentials = Credentials.load(venue.key_id, venue.key_file)
-                client = Client(venue.rest, credentials)
-                findings, markets = await examine(client, settings, credentials, venue, probe, wall_ms())
-            finally:
-                if client: await client.close()
-                await venue.close()
+        venue, client = await find_venue(settings, []), None
+        try:
+            credentials = Credentials.load(venue.key_id, venue.key_file)
+            client = Client(venue.rest, credentials)
+            findings, markets = await examine(client, settings, credentials, venue, probe, wall_ms())
+        finally:
+            if client: await client.close()
+            await venue.close()
         console = screen()
         console.print(findings_table(findings))
         if markets: console.print(markets_table(markets))

@@ -9,6 +9,7 @@ __all__ = ['VenueError', 'Announced', 'Venue', 'started', 'find_venue']
 import asyncio
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import msgspec
 from msgspec import Struct
@@ -48,42 +49,39 @@ class Venue:
 
 
 async def started(
-    directory: Path,  # where it keeps its key
     extra: list[str],  # options of `kalshi-mm exchange`
     wait_s: float = 60,  # for it to accept connections
 ) -> Venue:  # VenueError, with its own words, if it doesn't
     "A sandbox of our own, as a process that ends with us"
-    command = [sys.executable, "-P", "-m", "kalshi_mm.cli.main", "exchange", "--attached", "--json", "--port", "0", "--state"]
-    await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
-    words = directory / "sandbox.log"  # what it says on standard error, its faults among it
-    with open(words, "wb") as log:  # noqa: ASYNC230
+    command = [sys.executable, "-P", "-m", "kalshi_mm.cli.main", "exchange", "--attached", "--json", "--port", "0"]
+    with TemporaryFile() as errors:  # which has no name, so that nothing is left of it
         process = await asyncio.create_subprocess_exec(
-            *command, str(directory), *extra, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
+            *command, *extra, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors,
             start_new_session=True,  # a Ctrl-C is for us: first we cancel, then the exchange may go
         )  # fmt: skip
-    assert process.stdout
-    try: line = await asyncio.wait_for(process.stdout.readline(), wait_s)
-    except TimeoutError:
-        process.kill()
-        raise VenueError(f"the sandbox did not start within {wait_s:g} s") from None
-    try: said = msgspec.json.decode(line, type=Announced)
-    except msgspec.DecodeError:
-        await process.wait()
-        lines = (await asyncio.to_thread(words.read_text, "utf-8", "replace")).strip().splitlines()
-        why = lines[-1].removeprefix("kalshi-mm: ") if lines else "it said nothing"
-        raise VenueError(f"the sandbox did not start: {why}") from None
+        assert process.stdout
+        try: line = await asyncio.wait_for(process.stdout.readline(), wait_s)
+        except TimeoutError:
+            process.kill()
+            raise VenueError(f"the sandbox did not start within {wait_s:g} s") from None
+        try: said = msgspec.json.decode(line, type=Announced)
+        except msgspec.DecodeError:
+            await process.wait()
+            errors.seek(0)
+            lines = errors.read().decode(errors="replace").strip().splitlines()
+            why = lines[-1].removeprefix("kalshi-mm: ") if lines else "it said nothing"
+            raise VenueError(f"the sandbox did not start: {why}") from None
     return Venue(said.rest, said.ws, said.key_id, Path(said.key_file), process)
 
 
 async def find_venue(
     settings: Settings,
-    directory: Path,  # where a started sandbox keeps its key
     extra: list[str],  # options of `kalshi-mm exchange` for one that is started
 ) -> Venue:
     "Where these settings trade; VenueError if that can't be told"
     s = settings
     if bool(s.kalshi_rest_url) != bool(s.kalshi_ws_url): raise VenueError("--rest and --ws belong together: give both")
-    if s.urls is None: return await started(directory, extra)
+    if s.urls is None: return await started(extra)
     if extra: raise VenueError(f"{' '.join(extra)}: that is for a sandbox which is started, and this exchange runs already")
     if not s.kalshi_api_key_id:
         raise VenueError(f"{s.kalshi_env} needs a key: set KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_FILE")

@@ -17,7 +17,6 @@ import threading
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import msgspec
 import typer
@@ -138,9 +137,9 @@ async def trade(
 ) -> int:
     "A whole session; the exit status"
     session = secrets.token_hex(4)
-    with TemporaryDirectory(prefix="kalshi_mm-sandbox-", ignore_cleanup_errors=True) as temporary, private_files():
+    with private_files():
         forget_sandboxes(private_folder(settings.state_dir), settings.keep_records_days, wall_ms())
-        venue = await find_venue(settings, Path(temporary), extra)
+        venue = await find_venue(settings, extra)
         try: return await _session(settings, venue, session, for_s, as_json, out, wait, quiet)
         finally: await venue.close()
 

@@ -15,7 +15,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
@@ -371,13 +370,12 @@ async def compare(
 ) -> int:  # exit status: 1 if something differs; VenueError, ApiError or CredentialsError if nothing could be asked
     "What `kalshi-mm conform` does"
     check_place(settings)
-    with TemporaryDirectory(prefix="kalshi_mm-sandbox-", ignore_cleanup_errors=True) as temporary:
-        venue = await find_venue(settings, Path(temporary), [])
-        try:
-            console.print(f"{settings.kalshi_env} at {venue.rest}")
-            where = venue.rest, venue.ws, venue.key_id, venue.key_file
-            results = await asyncio.to_thread(held_against, *where, settings.target_series)
-        finally: await venue.close()
+    venue = await find_venue(settings, [])
+    try:
+        console.print(f"{settings.kalshi_env} at {venue.rest}")
+        where = venue.rest, venue.ws, venue.key_id, venue.key_file
+        results = await asyncio.to_thread(held_against, *where, settings.target_series)
+    finally: await venue.close()
     console.print(results_table(results))
     console.print(summary(results))
     return 1 if any(r.verdict == "differs" for r in results) else 0

@@ -332,3 +332,18 @@ def test_a_start_that_waited_in_a_frozen_engine_is_not_obeyed(home: Home):
     seen = until(refused, "the start was read")
     assert "too late by" in seen[0]["refused"]
     assert (where.client().status().maker.state, ours(at)) == ("stopped", [])
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ended", "killed"])
+def test_a_sandbox_of_a_sessions_own_leaves_nothing(how: signal.Signals, home: Home, tmp_path: Path):
+    (temporary := tmp_path / "tmp").mkdir()
+    process = home.begin(tmp_path, "run", *DAY, "--control-port", "0", "--json", TMPDIR=str(temporary))
+    where = process.json("started")["started"]
+    assert [p.name.startswith("kalshi_mm-sandbox-") for p in temporary.iterdir()] == [True]
+    process.popen.send_signal(how)
+    process.wait(40)
+    until(lambda: not list(temporary.iterdir()), "nothing is left of it")
+    if how is signal.SIGKILL:
+        code, words = home.said("kill")
+        assert code == 0 and "its engine is gone, and its sandbox with it: nothing rests" in words
+    assert not (Path(where["journal"]).parent / "killed").exists()
