@@ -247,7 +247,7 @@ def _say(line: str, err: bool = False) -> None:
 
 # %% ../../nbs/cli/02_operating.ipynb #619dac0b
 def _release(env: Env | None) -> str:
-    "Take back the one kill that is latched, where no engine runs"
+    "Take back the one kill that is latched, where no engine is running"
     settings = settings_for_kill()[0]
     found = [f for f in sorted(settings.state_dir.glob(f"{env or '*'}-*")) if Latch(f / "killed").reason]
     if not found: return "Nothing to re-arm: no engine runs, and no kill is latched."

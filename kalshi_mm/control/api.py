@@ -94,7 +94,7 @@ def overdue(
     if not deadline: return "this adds risk, so it has to say until when it holds: X-Deadline-Ms, UTC by the engine's clock"
     if not (deadline.isascii() and deadline.isdigit()): return f"X-Deadline-Ms is a number of milliseconds, not {deadline[:20]!r}"
     if (late_ms := now_ms - int(deadline)) > 0:
-        return f"too late by {late_ms / 1000:.1f} s, and not carried out: ask again if it still holds"
+        return f"too late by {late_ms / 1000:.1f} s, and not carried out: repeat it if you still want it"
     return "" if late_ms >= -_AHEAD_MS else f"X-Deadline-Ms is more than {_AHEAD_MS // 1000} s ahead"
 
 

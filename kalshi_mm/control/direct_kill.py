@@ -31,7 +31,7 @@ class Target(Struct, frozen=True):
     key_id: str
     key_file: str  # a path, never the key
     home: str  # its folder
-    session: str = ""  # of the engine; empty if none has left word
+    session: str = ""  # of the engine; empty if none is registered
     throwaway: bool = False  # the exchange is a sandbox that ends with its engine
 
     def __str__(self) -> str:
@@ -65,8 +65,8 @@ def find_targets(
         if ours.home not in [t.home for t in found]: found.append(ours)
     if found: return found
     what = " ".join(filter(None, ("engine", f"on {env}" if env else "", f"of session {session}" if session else "")))
-    raise NoTarget(f"no {what} has left word in {settings.state_dir}, and the settings name no account: "
-                   "say where with STATE_DIR, or with --env and a key")
+    raise NoTarget(f"no {what} is registered in {settings.state_dir}, and the settings name no account: "
+                   "set STATE_DIR, or give --env and a key")
 
 
 def _wordless(settings: Settings) -> list[Target]:
@@ -96,8 +96,8 @@ def end_engine(lock: Path) -> str:
     "End the process of this machine that holds an account; what to tell"
     if (owner := held_by(lock)) is None: return ""
     if not owner.here: return f" The account is still held by {owner}: end it there."
-    if owner.process.end(): return f" Its engine did not answer and was ended: {owner}."
-    return f" Its engine did not answer, and its process can't be told for certain, so it was not ended: {owner}."
+    if owner.process.end(): return f" Its engine did not answer and was terminated: {owner}."
+    return f" Its engine did not answer, and its process can't be identified for certain, so it was not terminated: {owner}."
 
 # %% ../../nbs/control/07_direct_kill.ipynb #f2b1034d
 class Verdict(Struct, frozen=True):
@@ -117,7 +117,7 @@ def latch(target: Target, who: str, everything: bool = False) -> str:
         Latch(target.folder / "killed").set(f"by {who}, straight at the exchange")
         if everything: Stamp(target.folder / "swept").set(wall_ms())
     except (OSError, NotPrivate) as e:
-        return f" NOT LATCHED, the next run would quote: {target.folder / 'killed'} can't be written: {e}."
+        return f" NOT LATCHED, the next run would quote again: {target.folder / 'killed'} can't be written: {e}."
     return ""
 
 
@@ -140,7 +140,7 @@ async def kill_target(
     try: left, text = await _cancel(target, everything, patience_s)
     except (KalshiMMError, OSError, ValueError) as e: left, text = -1, f"NOT KILLED at the exchange: {e}."
     lock, acknowledged = target.folder / "lock", await told
-    if acknowledged: text += " Its engine has acknowledged and runs on, killed."
+    if acknowledged: text += " Its engine acknowledged the kill and keeps running, killed."
     if not acknowledged or left > 0: text += end_engine(lock)
     for _ in range(20):
         if left or acknowledged or held_by(lock) is None: break

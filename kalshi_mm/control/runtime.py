@@ -126,8 +126,8 @@ class Running(Struct):
     def at(
         cls,
         folder: Path,  # of an account
-    ) -> "Running | None":  # None if no engine has left word, or not in words that we know
-        "The engine that has left word in a folder; one that isn't ours has nothing to tell"
+    ) -> "Running | None":  # None if no engine is registered, or not in words that we know
+        "The engine registered in a folder; None if it isn't ours"
         path = folder / "engine.json"
         try:
             for p in (folder, path): owned(p)
@@ -138,7 +138,7 @@ class Running(Struct):
 
     @classmethod
     def all(cls, settings: Settings) -> "list[Running]":
-        "Engines that have left word here and not ended in order: those that listen first, then the newest"
+        "Engines registered here, which have not ended in order: those that listen first, then the newest"
         try: folders = list(settings.state_dir.iterdir())
         except OSError: return []
         found = [(r.listens, _written_ns(r.home / "engine.json"), r) for f in folders if (r := cls.at(f))]
@@ -146,7 +146,7 @@ class Running(Struct):
 
     @classmethod
     def find(cls, settings: Settings) -> "Running | None":
-        "The newest engine that listens, or else the newest that has left word"
+        "The newest engine that listens, or else the newest that is registered"
         return next(iter(cls.all(settings)), None)
 
     @classmethod
@@ -182,6 +182,6 @@ def choose(
     if len(living) == 1: return living[0]
     if living:
         listed = "\n".join(f"  --session {r.session}   {r}" for r in living)
-        raise WhichEngine(f"several engines run; say which one is meant:\n{listed}")
-    if not found: raise NoEngine(f"no engine runs: none has left word in {settings.state_dir}")
-    raise NoEngine(f"the engine of {found[0]} is gone and has not ended in order; `kalshi-mm kill` cancels what it may have left")
+        raise WhichEngine(f"several engines are running; choose one:\n{listed}")
+    if not found: raise NoEngine(f"no engine is running: none is registered in {settings.state_dir}")
+    raise NoEngine(f"the engine of {found[0]} is gone without an orderly end; `kalshi-mm kill` cancels any orders that it left")

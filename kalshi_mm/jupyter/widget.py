@@ -263,7 +263,7 @@ class ControlPanel(VBox):
         try:
             if why := too_late(m, wall_ms()): return {"ok": False, "said": why}
             if m["do"] == "launch": return self._launch(Env(m["env"]), m.get("confirm", ""))
-            if self.engine is None: raise NoEngine("no engine runs")
+            if self.engine is None: raise NoEngine("no engine is running")
             return carry_out(self.engine.client("notebook", deadline_ms=m.get("deadline_ms")), m)
         except Refused as e: return {"ok": False, "said": str(e), "fields": e.fields}
         except NoEngine as e:

@@ -94,7 +94,7 @@ def test_the_kill_command_kills_whether_the_engine_answers_or_not(frozen: bool, 
     if frozen: os.kill(running.pid, signal.SIGSTOP)
     code, said = kill_command(settings, running.session, "notebook")
     assert code == 0 and "nothing of ours rests" in said, said
-    assert ("did not answer and was ended" in said) == frozen
+    assert ("did not answer and was terminated" in said) == frozen
     assert "by notebook" in (Path(running.journal).parent / "killed").read_text()
 
 

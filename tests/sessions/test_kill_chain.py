@@ -81,10 +81,10 @@ def test_a_kill_spares_others_orders_unless_all_are_asked_for(how, everything, e
     began = time.monotonic()
     code, words = said(tmp_path, "kill", *(["--all"] if everything else []))
     assert code == 0 and "rests, seen twice at the exchange" in words, words
-    assert ("has acknowledged and runs on" in words) == (how == "engine"), words
+    assert ("acknowledged the kill and keeps running" in words) == (how == "engine"), words
     assert time.monotonic() - began < 30
     assert resting(exchange) == ([] if everything else ["by-hand"])
-    if how == "frozen": assert process.wait(10)[0] == -signal.SIGKILL and "did not answer and was ended" in words
+    if how == "frozen": assert process.wait(10)[0] == -signal.SIGKILL and "did not answer and was terminated" in words
 
 
 @pytest.mark.parametrize("how", ["engine", "dead"])

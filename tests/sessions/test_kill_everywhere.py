@@ -135,8 +135,8 @@ def test_a_bare_kill_from_anywhere_kills_every_engine_whoever_answers(home: Home
         assert f"{r.env}, account {r.key_id[:8]}, session {r.session}: killed: nothing of ours rests, seen twice" in words
         assert (home.state / f"{r.env}-{r.key_id[:8]}" / "killed").read_text().startswith("by cli")
     assert not [t for t in tokens if any(t in line for line in stranger.heard)] and stranger.heard == []
-    assert "did not answer and was ended" in words and frozen.wait(10)[0] == -signal.SIGKILL
-    assert alive.popen.poll() is None and "has acknowledged and runs on" in words
+    assert "did not answer and was terminated" in words and frozen.wait(10)[0] == -signal.SIGKILL
+    assert alive.popen.poll() is None and "acknowledged the kill and keeps running" in words
 
 
 @pytest.mark.parametrize("how", ["no home", "working folder gone", "wrong settings", "no output"])
@@ -301,7 +301,7 @@ def test_a_lock_of_an_innocent_process_does_not_get_it_killed(home: Home):
         lock |= {"pid": innocent.pid, "process": lock["process"] | {"pid": innocent.pid}}
         (where.home / "lock").write_text(json.dumps(lock))
         code, text = home.said("kill")
-        assert code == 0 and "can't be told for certain, so it was not ended" in text and ours(at) == []
+        assert code == 0 and "can't be identified for certain, so it was not terminated" in text and ours(at) == []
         assert innocent.poll() is None
     finally: innocent.communicate(b"\n")
 

@@ -231,8 +231,8 @@ def test_bad_input_ends_in_a_sentence(exchange, tmp_path: Path):
             (["run", "--for", "soon"], {}, "no length of time"),
             (["run", "--env", "prod"], {}, "--confirm-live"),
             (["run", "--env", "demo"], {}, "demo needs a key"),
-            (["status", "--control-port", "1"], {}, "no engine runs: none has left word"),
-            (["kill", "--session", "1"], {}, "no engine of session 1 has left word"),
+            (["status", "--control-port", "1"], {}, "no engine is running: none is registered"),
+            (["kill", "--session", "1"], {}, "no engine of session 1 is registered"),
             (["exchange", "--port", port], {}, "in use"),
             (["exchange", "--data", "none.parquet", "--day", "2025-12-10"], {}, "there is no file none.parquet"),
         ]
