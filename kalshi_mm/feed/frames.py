@@ -107,6 +107,7 @@ class OrderMsg(Struct, frozen=True, gc=False):
     expiration_ts_ms: int | None = None
     created_ts_ms: int | None = None
     last_updated_ts_ms: int | None = None
+    last_update_reason: Any = None  # read only if it is text: an odd one is no reason to lose the line
 
 
 class TradeFrame(_Typed, frozen=True, kw_only=True, gc=False, tag="trade"): msg: TradeMsg
@@ -224,7 +225,8 @@ def order_event(msg: OrderMsg, now_ms: int) -> OrderSeen | OrderUnclear:
     return OrderSeen(now_ms, Order(
         msg.order_id, msg.client_order_id or "", msg.ticker, Side(msg.book_side), parse_price(msg.yes_price_dollars),
         parse_count(msg.fill_count_fp), parse_count(msg.remaining_count_fp), OrderStatus(msg.status), msg.expiration_ts_ms,
-        msg.order_group_id or "", msg.last_updated_ts_ms or msg.created_ts_ms or 0))
+        msg.order_group_id or "", msg.last_updated_ts_ms or msg.created_ts_ms or 0,
+        msg.last_update_reason if isinstance(msg.last_update_reason, str) else ""))
 
 # %% ../../nbs/feed/01_frames.ipynb #21494a75
 def status_after(event_type: str) -> str:  # empty if its status is what it was

@@ -20,6 +20,8 @@ RULE = "canceled_elsewhere"
 _MINUTE_MS = 60_000
 _EXPLAIN_MS = 6_000  # the status of the exchange is read every five seconds
 _CLOCKS_MS = 2_500  # that the clocks may differ, and a message may take
+_OF_THE_EXCHANGE = {"Amend", "MarginCancel", "SelfTradeCancel", "ExpiryCancel", "CloseCancel", "HaltCancel", "Trade",
+                    "PostOnlyCrossCancel", "ReduceOnlyCancel", "SettlementBoundsCancel"}  # fmt: skip
 
 
 def rests(w: Working) -> bool:
@@ -34,7 +36,7 @@ def unexplained(
 ) -> bool:
     "Whether an order has ended by another's hand"
     expires_ms = 1000 * (min(w.expiration_s, w.amend.expiration_s) if w.amend else w.expiration_s)
-    return o.status is OrderStatus.CANCELED and now_ms < expires_ms - _CLOCKS_MS
+    return o.status is OrderStatus.CANCELED and o.reason not in _OF_THE_EXCHANGE and now_ms < expires_ms - _CLOCKS_MS
 
 # %% ../../nbs/maker/09_external_cancels.ipynb #8c21bdf2
 class End(Struct, frozen=True):

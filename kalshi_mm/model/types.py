@@ -151,6 +151,7 @@ class Order(Struct, frozen=True):
     expiration_ms: int | None = None  # UTC; None rests until cancelled
     group_id: str = ""
     ts_ms: int = 0  # of its last change
+    reason: str = ""  # of its last change, in the exchange's word (last_update_reason, FACTS 3.7); empty where none was told
 
 
 class Fill(Struct, frozen=True):
