@@ -14,7 +14,9 @@ from execnb.nbio import read_nb
 
 ROOT = Path(__file__).resolve().parents[1]
 LIB, NBS = ROOT / "kalshi_mm", ROOT / "nbs"
-ROOMS = {".".join(p.relative_to(LIB).with_suffix("").parts): p for p in sorted(LIB.glob("**/[!_]*.py"))}
+ROOMS = {".".join(p.relative_to(LIB).with_suffix("").parts): p for p in sorted(LIB.glob("**/[!_]*.py"))
+         if ".ipynb_checkpoints" not in p.parts}
+EVERY = sorted(p for p in NBS.glob("**/*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 RULES = ConfigParser()
 RULES.read(ROOT / ".importlinter")
 
@@ -141,10 +143,9 @@ def test_rooms_notebooks_and_floors_are_the_same_in_the_same_order():
 
 def test_every_notebook_with_a_number_is_a_room_or_the_index_of_a_wing_and_exports_to_its_place():
     indices = {NBS / wing / "00_index.ipynb" for wing in FOLDERS}
-    numbered = {p for p in NBS.glob("**/[0-9]*.ipynb") if ".ipynb_checkpoints" not in p.parts}
+    numbered = {p for p in EVERY if p.stem[0].isdigit()}
     assert numbered == indices | set(NOTEBOOKS.values())
-    exports = {p: re.findall(r"^#\| default_exp (\S+)", "\n".join(c.source for c in read_nb(p).cells), flags=re.M)
-               for p in NBS.glob("**/*.ipynb") if ".ipynb_checkpoints" not in p.parts}
+    exports = {p: re.findall(r"^#\| default_exp (\S+)", "\n".join(c.source for c in read_nb(p).cells), flags=re.M) for p in EVERY}
     assert {p: names for p, names in exports.items() if names} == {p: [room] for room, p in NOTEBOOKS.items()}
 
 
@@ -176,7 +177,7 @@ def test_a_notebook_is_one_sitting_long(room: str):
     assert lines < 450
 
 
-@pytest.mark.parametrize("path", sorted(NBS.glob("**/[!_.]*.ipynb")), ids=lambda p: str(p.relative_to(NBS)))
+@pytest.mark.parametrize("path", EVERY, ids=lambda p: str(p.relative_to(NBS)))
 def test_a_notebook_stores_no_error_and_reads_well_in_jupyterlab(path: Path):
     for cell in read_nb(path).cells:
         assert not [o for o in cell.get("outputs", []) if o["output_type"] == "error"]

@@ -50,6 +50,11 @@ def wings() -> list[str]:
     return rules["importlinter:contract:wings"]["layers"].split()[::-1]
 
 
+def notebooks() -> list[Path]:
+    "Without the copies that JupyterLab keeps"
+    return [p for p in CFG.nbs_path.glob("**/[!_.]*.ipynb") if ".ipynb_checkpoints" not in p.parts]
+
+
 @dataclass(frozen=True)
 class Page:
     name: str  # of the notebook under nbs/, such as research/spreads.ipynb
@@ -151,8 +156,7 @@ def pandoc(text: str, to: str, *args: str) -> str:
 def site(dest: Path) -> list[str]:
     "Write every notebook's page under `dest`; returns the links that lead nowhere"
     shutil.rmtree(dest, ignore_errors=True)
-    paths = [p for p in CFG.nbs_path.glob("**/[!_.]*.ipynb") if ".ipynb_checkpoints" not in p.parts and p.stem != PANEL]
-    pages = sorted((read_page(p, figures(dest, p)) for p in paths), key=rank)
+    pages = sorted((read_page(p, figures(dest, p)) for p in notebooks() if p.stem != PANEL), key=rank)
     known = {p.name: p.html for p in pages} | {p.html: p.html for p in pages}
     def write(page: Page) -> None:
         root = "../" * page.html.count("/")
@@ -227,7 +231,7 @@ def readme() -> str:
     def figure(*_) -> str: raise SystemExit("README.md can only show pictures that are files in nbs/images")
     page = read_page(CFG.nbs_path / CFG.readme_nb, figure)
     nbs = CFG.nbs_path.relative_to(CFG.config_path).as_posix()
-    names = [p.relative_to(CFG.nbs_path).as_posix() for p in CFG.nbs_path.glob("**/[0-9]*.ipynb")]
+    names = [p.relative_to(CFG.nbs_path).as_posix() for p in notebooks() if p.stem[0].isdigit()]
     rooms = {re.sub(r"(^|/)\d+[a-z]*_", r"\1", n).removesuffix(".ipynb") + ".html": n for n in names}
     body = relinked(page.body, lambda a: f"{nbs}/{rooms.get(a, a)}")
     head = f"# {page.title}\n\n<!-- Made from {nbs}/{CFG.readme_nb} by tools/docs.py: edit that -->\n\n> {page.lead}\n\n"

@@ -7,9 +7,12 @@
                 the package differs from the notebooks. Writes nothing, so it can be run with uncommitted work.
 
 A NAME is the path under nbs/ without its ending, such as `panel/03_format`, or the room alone: `panel/format`, `format`.
+
+`open` refuses to overwrite a text with unsaved edits, and `save` a notebook that changed since it was opened; `--force` does it.
 """
 import argparse
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -17,6 +20,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches, unified_diff
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -92,16 +96,21 @@ def export() -> None:
         tool("nbdev_export")
 
 
+def stored(pattern: str = "**/*.ipynb") -> list[Path]:
+    "The notebooks under nbs/, without the copies that JupyterLab keeps"
+    return sorted(p for p in NBS.glob(pattern) if ".ipynb_checkpoints" not in p.parts)
+
+
 def notebooks(names: list[str]) -> list[Path]:
     "By name, such as `panel/03_format` or `format`; without names all"
-    if names: return [named(n.removesuffix(".ipynb").removeprefix("nbs/")) for n in names]
-    return sorted(p for p in NBS.glob("**/[!_.]*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+    return [named(n) for n in names] if names else stored("**/[!_.]*.ipynb")
 
 
 def named(name: str) -> Path:
     "The notebook of that path or that room; a path whose text is in .nbtext/ may be new"
+    name = re.sub(r"^(\./)?(nbs|\.nbtext)/|\.(ipynb|py)$", "", name)
     exact = NBS / f"{name}.ipynb"
-    if exact.exists() or (TEXT / f"{name}.py").exists(): return exact
+    if exact in stored() or text_of(exact).exists() and ".ipynb_checkpoints" not in exact.parts: return exact
     known = {p: re.sub(r"(^|/)\d+_", r"\1", name_of(p)) for p in notebooks([])}
     found = [p for p, room in known.items() if name == room or name == room.rpartition("/")[2]]
     if len(found) == 1: return found[0]
@@ -111,6 +120,55 @@ def named(name: str) -> Path:
 
 
 def name_of(path: Path) -> str: return str(path.relative_to(NBS).with_suffix(""))
+
+
+def text_of(nb: Path) -> Path: return TEXT / f"{name_of(nb)}.py"
+
+
+def content(path: Path) -> str:
+    "A hash of what a text or a notebook says. Outputs don't count: a run makes them again"
+    if not path.exists(): return ""
+    if path.suffix == ".py": said = path.read_text(encoding="utf-8")
+    else: said = repr([(c.cell_type, c.source) for c in read_nb(path).cells])
+    return sha256(said.encode()).hexdigest()
+
+
+def stamp(nb: Path, text: str, notebook: str) -> None:
+    "Note the contents of the two sides at the moment when one was made from the other"
+    text_of(nb).with_suffix(".stamp").write_text(json.dumps([text, notebook]))
+
+
+def agreed(nb: Path) -> list[str]:
+    "The contents of text and notebook when they last agreed"
+    file = text_of(nb).with_suffix(".stamp")
+    return json.loads(file.read_text()) if file.exists() else ["", ""]
+
+
+def refusal(verb: str, nb: Path, force: bool) -> str:
+    "Why `open` or `save` would lose work, or can't be done; empty if it may go on"
+    name, there, txt = name_of(nb), nb.relative_to(ROOT), text_of(nb)
+    here = txt.relative_to(ROOT)
+    text, notebook = agreed(nb)
+    if verb == "open" and not nb.exists():
+        return f"There is no {there} yet. `save {name}` makes it from {here}."
+    if verb == "open" and txt.exists() and content(txt) != text and not force:
+        return f"{here} has edits that {there} has not. `save {name}` keeps them, `open --force {name}` drops them."
+    if verb == "save" and not txt.exists():
+        return f"There is no {here}. `open {name}` makes it from {there}."
+    if verb == "save" and content(nb) != notebook and not force:
+        if not nb.exists(): return f"{there} was removed since {here} was opened. `save --force {name}` makes it again."
+        return (f"{there} has changed since {here} was opened, or was never opened. `save --force {name}` overwrites it. "
+                f"To keep both, copy {here}, run `open --force {name}` and make your edits again.")
+    return ""
+
+
+def keep_outputs(nb: Path) -> None:
+    "Run a notebook and store its outputs, unless somebody saved into it meanwhile"
+    name, before = name_of(nb), nb.read_bytes()
+    ran = executed(nb)
+    if nb.read_bytes() != before:
+        raise SystemExit(f"nbs/{name}.ipynb changed while it ran, so its outputs were not stored. `run {name}` does it.")
+    write_nb(ran, nb)
 
 
 def fresh(path: Path) -> bool:
@@ -142,7 +200,8 @@ def unexported() -> list[str]:
     with TemporaryDirectory() as tmp:
         copy = Path(tmp)
         shutil.copy(CFG.config_file, copy)
-        for d in (NBS, LIB): shutil.copytree(d, copy / d.relative_to(ROOT))
+        for d in (NBS, LIB):
+            shutil.copytree(d, copy / d.relative_to(ROOT), ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__"))
         tool("nbdev_clean", cwd=copy)
         tool("nbdev_export", cwd=copy)
         made = [p.relative_to(copy) for d in (NBS, LIB) for p in (copy / d.relative_to(ROOT)).glob("**/*.[ip]*")
@@ -151,7 +210,7 @@ def unexported() -> list[str]:
 
 
 def check() -> bool:
-    every = {p for p in NBS.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts}
+    every = set(stored())
     chosen = notebooks([])
     with ThreadPoolExecutor(os.cpu_count()) as pool: run = dict(zip(chosen, pool.map(check_one, chosen), strict=True))
     print(f"{len(run)} of {len(every)} notebooks under {NBS.name}/ were run")
@@ -167,18 +226,26 @@ def main() -> int:
     p.add_argument("verb", choices=["open", "save", "run", "check"])
     p.add_argument("names", nargs="*")
     p.add_argument("--live", action="store_true", help="with run or save: run the cells marked live too")
-    a = p.parse_args()
+    p.add_argument("--force", action="store_true", help="with open or save: overwrite what the other side has changed")
+    a = p.parse_intermixed_args()
     if a.live: SKIP.discard("live")
     if a.verb == "check": return not (all([fresh(n) for n in notebooks(a.names)]) if a.names else check())
-    for nb in notebooks(a.names):
-        txt = TEXT / f"{name_of(nb)}.py"
+    chosen = notebooks(a.names)
+    if a.verb in ("open", "save") and (refused := list(filter(None, (refusal(a.verb, nb, a.force) for nb in chosen)))):
+        raise SystemExit("\n".join(refused))
+    for nb in chosen:
+        txt = text_of(nb)
         txt.parent.mkdir(parents=True, exist_ok=True)
-        if a.verb == "open": tool("jupytext", "-q", "--to", "py:percent", nb, "-o", txt)
+        if a.verb == "open":
+            opened = content(nb)
+            tool("jupytext", "-q", "--to", "py:percent", nb, "-o", txt)
+            stamp(nb, content(txt), opened)
         if a.verb == "save":
             escape_dollars(txt)
-            update = ["--update"] if nb.exists() else []
+            text, update = content(txt), ["--update"] if nb.exists() else []
             tool("jupytext", "-q", "--to", "ipynb", *update, "--update-metadata", META, txt, "-o", nb)
-        if a.verb != "open": write_nb(executed(nb), nb)
+            stamp(nb, text, content(nb))  # before the run: a cell that raises is mended in the text and saved again
+        if a.verb != "open": keep_outputs(nb)
     if a.verb != "open": export()
     return 0
 
