@@ -68,6 +68,12 @@ class Page:
         return re.sub(r"(^|/)\d+[a-z]*_", r"\1", self.name).removesuffix(".ipynb") + ".html"
 
     @property
+    def label(self) -> str:
+        "Its title where its wing isn't seen: `panel.format`, as in code"
+        wing = posixpath.dirname(self.name)
+        return f"{wing}.{self.title}" if wing == self.group and wing != self.title else self.title
+
+    @property
     def group(self) -> str:
         folder, _, stem = self.name.rpartition("/")
         if stem[0].isdigit(): return folder or "orderbook, config"
@@ -153,10 +159,12 @@ def pandoc(text: str, to: str, *args: str) -> str:
     return subprocess.run(command, input=text, capture_output=True, check=True, encoding="utf-8").stdout
 
 
-def site(dest: Path) -> list[str]:
-    "Write every notebook's page under `dest`; returns the links that lead nowhere"
-    shutil.rmtree(dest, ignore_errors=True)
-    pages = sorted((read_page(p, figures(dest, p)) for p in notebooks() if p.stem != PANEL), key=rank)
+def read_pages(dest: Path) -> list[Page]:
+    "Every notebook's page in reading order; its figures are stored under `dest`"
+    return sorted((read_page(p, figures(dest, p)) for p in notebooks() if p.stem != PANEL), key=rank)
+
+
+def write_pages(dest: Path, pages: list[Page]) -> None:
     known = {p.name: p.html for p in pages} | {p.html: p.html for p in pages}
     def write(page: Page) -> None:
         root = "../" * page.html.count("/")
@@ -167,8 +175,14 @@ def site(dest: Path) -> list[str]:
         file.write_text(pandoc(
             body, "html5", "--standalone", "--toc", "--toc-depth=3", "--mathml", "--columns=9999",
             f"--template={HERE / 'page.html'}", "-M", f"title={page.title}", "-V", f"site={CFG.title}", "-V", f"root={root}",
-            "-V", f"nav={nav(pages, page, root)}"), encoding="utf-8")
+            "-V", f"nav={nav(pages, page, root)}", "-V", f"turn={turn(pages, page, root)}"), encoding="utf-8")
     with ThreadPoolExecutor(os.cpu_count()) as pool: list(pool.map(write, pages))
+
+
+def site(dest: Path) -> list[str]:
+    "Write every notebook's page under `dest`; returns the links that lead nowhere"
+    shutil.rmtree(dest, ignore_errors=True)
+    write_pages(dest, read_pages(dest))
     shutil.copy(HERE / "page.css", dest)
     if (CFG.nbs_path / "images").exists(): shutil.copytree(CFG.nbs_path / "images", dest / "images")
     return lost_links(dest)
@@ -182,12 +196,23 @@ def rank(page: Page) -> tuple[int, str]:
 
 
 def nav(pages: list[Page], here: Page, root: str) -> str:
-    "The side bar of one page"
+    "The side bar of one page, which is also the list that its search goes through"
     def item(p: Page) -> str:
         title = "Start" if p.name == CFG.readme_nb else p.title
-        return f'<li{" class=here" if p is here else ""}><a href="{root}{p.html}">{escape(title)}</a></li>'
+        mark, seen = (' class="here"', ' aria-current="page"') if p is here else ("", "")
+        return f'<li{mark}><a href="{root}{p.html}" title="{escape(p.lead)}"{seen}>{escape(title)}</a></li>'
     groups = dict.fromkeys(p.group for p in pages)
     return "".join(f"<h2>{escape(g)}</h2><ul>{''.join(item(p) for p in pages if p.group == g)}</ul>" for g in groups)
+
+
+def turn(pages: list[Page], here: Page, root: str) -> str:
+    "The links at the foot of one page to its neighbours in reading order"
+    def link(p: Page, way: str, word: str) -> str:
+        return f'<a rel="{way}" href="{root}{p.html}"><small>{word}</small>{escape(p.label)}</a>'
+    at = pages.index(here)
+    before = [link(p, "prev", "Previous") for p in pages[:at][-1:]]
+    after = [link(p, "next", "Next") for p in pages[at + 1:][:1]]
+    return f'<nav class="turn" aria-label="Previous and next page">{"".join(before + after)}</nav>'
 
 
 def figures(dest: Path, notebook: Path) -> Figure:

@@ -74,7 +74,7 @@ STEPS = {  # name: (what it shows, how)
     # Running each cell and comparing its output is what nbdev_test does and more, so that is not run besides.
     "notebooks": ("cells run and give what they store; clean; exported", lambda: run(sys.executable, "tools/nb.py", "check")),
     "tests": ("pytest passes", lambda: run(sys.executable, "-m", "pytest", "-n", "3", "--dist", "loadfile")),
-    "browser": ("the panel works in Chromium and in JupyterLab", browser),
+    "browser": ("the panel and the documentation work in Chromium, the panel in JupyterLab too", browser),
     "readme": ("README.md is made from nbs/index.ipynb", lambda: run(sys.executable, "tools/docs.py", "readme", "--check")),
     "site": ("the documentation builds and its links lead somewhere", lambda: run(sys.executable, "tools/docs.py", "site")),
     "wheel": ("the wheel installs and imports in an empty environment", wheel),
