@@ -25,7 +25,8 @@ from rich.table import Table
 from sortedcontainers import SortedDict
 
 from kalshi_mm.feed.frames import decode
-from kalshi_mm.feed.stream_state import BOOKS, StreamState
+from kalshi_mm.feed.stream_state import StreamState
+from kalshi_mm.feed.subscriptions import BOOKS
 from kalshi_mm.model.messages import BookDelta, BookSnapshot
 from kalshi_mm.model.numbers import ONE, count_str, parse_count, parse_price, price_str
 from kalshi_mm.model.types import Side

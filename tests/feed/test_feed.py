@@ -16,7 +16,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from kalshi_mm.feed.feed import Feed, StreamState
-from kalshi_mm.feed.stream_state import BOOKS, CHANNELS, LIFECYCLE, TRADES
+from kalshi_mm.feed.subscriptions import BOOKS, CHANNELS, LIFECYCLE, TRADES
 from kalshi_mm.model.messages import (
     BookDelta,
     BookSnapshot,

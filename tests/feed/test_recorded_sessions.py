@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from kalshi_mm.feed.feed import StreamState
-from kalshi_mm.feed.stream_state import BOOKS
+from kalshi_mm.feed.subscriptions import BOOKS
 from kalshi_mm.model.messages import BookDelta, BookSnapshot, BookStale, Event
 from kalshi_mm.model.numbers import ONE, parse_price
 from kalshi_mm.model.types import Side

@@ -13,7 +13,8 @@ from msgspec import json
 
 from kalshi_mm.feed.feed import TwinFeed
 from kalshi_mm.feed.merge import Merge
-from kalshi_mm.feed.stream_state import BOOKS, StreamState
+from kalshi_mm.feed.stream_state import StreamState
+from kalshi_mm.feed.subscriptions import BOOKS
 from kalshi_mm.model.messages import BookDelta, BookSnapshot, BookStale, Connection, Event, FillSeen
 from kalshi_mm.model.numbers import CENT, CONTRACT, count_str, price_str
 from kalshi_mm.model.types import Side
