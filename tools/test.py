@@ -13,10 +13,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 from venv import EnvBuilder
+from xml.etree import ElementTree
+
+from kalshi_mm.cli.main import ROOMS
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -28,6 +32,9 @@ lab = {"kalshi_mm.jupyter.widget", "kalshi_mm.jupyter.server_extension"}  # whic
 for name in sorted({*names} - lab): importlib.import_module(name)
 print(len(names), "modules are in", kalshi_mm.__version__, "and all but", *sorted(lab), "import without the extra `lab`")
 """
+
+
+tested: Counter[str] = Counter()  # by outcome: ran, or why not
 
 
 def run(*command, cwd: Path = ROOT, limit_s: float = LIMIT_S) -> None:
@@ -44,7 +51,26 @@ def wheel() -> None:
         EnvBuilder(with_pip=True).create(home)
         run(home / "bin/python", "-m", "pip", "install", "-q", next(dist.glob("*.whl")))
         run(home / "bin/python", "-I", "-c", IMPORT_ALL, cwd=Path(tmp))
-        run(home / "bin/kalshi-mm", "--help", cwd=Path(tmp))
+        words = [home / "bin/kalshi-mm", "--help"], *([home / "bin/kalshi-mm", w, "--help"] for names in ROOMS.values() for w in names)
+        for command in words: run(*command, cwd=Path(tmp))
+        os.environ["STATE_DIR"] = f"{tmp}/state"  # a whole session, far from the repository
+        run(home / "bin/kalshi-mm", "run", "--for", "5s", "--control-port", "0", cwd=Path(tmp))
+
+
+def pytest(*words: str, limit_s: float = LIMIT_S) -> None:
+    "Run tests, and count those that ran and those that were skipped, by reason"
+    with TemporaryDirectory() as tmp:
+        run(sys.executable, "-m", "pytest", *words, f"--junitxml={tmp}/tests.xml", limit_s=limit_s)
+        for case in ElementTree.parse(f"{tmp}/tests.xml").iter("testcase"):
+            skipped = case.find("skipped")
+            tested["ran" if skipped is None else skipped.get("message", "")] += 1
+
+
+def counted() -> str:
+    "How many tests ran, and how many did not and why"
+    left = "; ".join(f"{n}: {why}" for why, n in sorted(tested.items(), key=lambda row: -row[1]) if why != "ran")
+    if not tested: return ""
+    return f" {tested['ran']} tests ran, {tested.total() - tested['ran']} were skipped{f' ({left})' if left else ''}."
 
 
 def has_chromium() -> bool:
@@ -63,7 +89,7 @@ def browser() -> None:
         print("   NOT RUN " * 10, "\n   there is no Chromium here, so the panel is not tested in a browser")
         return
     os.environ["KALSHI_MM_BROWSER"] = "1"
-    run(sys.executable, "-m", "pytest", "tests/browser", "-n", "2", "--dist", "loadfile", limit_s=400)
+    pytest("tests/browser", "-n", "2", "--dist", "loadfile", limit_s=400)
 
 
 STEPS = {  # name: (what it shows, how)
@@ -73,7 +99,7 @@ STEPS = {  # name: (what it shows, how)
     "rooms": ("imports go downwards within and between wings, pure rooms stay pure", lambda: run("lint-imports", "--no-logo")),
     # Running each cell and comparing its output is what nbdev_test does and more, so that is not run besides.
     "notebooks": ("cells run and give what they store; clean; exported", lambda: run(sys.executable, "tools/nb.py", "check")),
-    "tests": ("pytest passes", lambda: run(sys.executable, "-m", "pytest", "-n", "3", "--dist", "loadfile")),
+    "tests": ("pytest passes", lambda: pytest("-n", "3", "--dist", "loadfile")),
     "browser": ("the panel and the documentation work in Chromium, the panel in JupyterLab too", browser),
     "readme": ("README.md is made from nbs/index.ipynb", lambda: run(sys.executable, "tools/docs.py", "readme", "--check")),
     "site": ("the documentation builds and its links lead somewhere", lambda: run(sys.executable, "tools/docs.py", "site")),
@@ -97,7 +123,7 @@ def main() -> int:
             print(f"\nFAILED at {name} ({why}). This step alone: python tools/test.py {name}", file=sys.stderr)
             return 1
         print(f"   ok, {monotonic() - start:.1f} s", flush=True)
-    print(f"\nAll {len(chosen)} steps passed in {monotonic() - begun:.0f} s.")
+    print(f"\nAll {len(chosen)} steps passed in {monotonic() - begun:.0f} s.{counted()}")
     return 0
 
 
