@@ -51,10 +51,11 @@ def wheel() -> None:
         EnvBuilder(with_pip=True).create(home)
         run(home / "bin/python", "-m", "pip", "install", "-q", next(dist.glob("*.whl")))
         run(home / "bin/python", "-I", "-c", IMPORT_ALL, cwd=Path(tmp))
-        words = [home / "bin/kalshi-mm", "--help"], *([home / "bin/kalshi-mm", w, "--help"] for names in ROOMS.values() for w in names)
+        program = home / "bin/kalshi-mm"
+        words = [program, "--help"], *([program, w, "--help"] for names in ROOMS.values() for w in names)
         for command in words: run(*command, cwd=Path(tmp))
         os.environ["STATE_DIR"] = f"{tmp}/state"  # a whole session, far from the repository
-        run(home / "bin/kalshi-mm", "run", "--for", "5s", "--control-port", "0", cwd=Path(tmp))
+        run(program, "run", "--for", "5s", "--control-port", "0", cwd=Path(tmp))
 
 
 def pytest(*words: str, limit_s: float = LIMIT_S) -> None:
