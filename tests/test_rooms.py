@@ -165,6 +165,19 @@ def test_the_architecture_page_has_every_room_and_no_other():
     assert tables(NBS / "architecture.ipynb") == FLOORS
 
 
+def test_the_picture_on_the_architecture_page_has_every_wing_and_room_and_no_other():
+    outputs = [o.get("data", {}) for c in read_nb(NBS / "architecture.ipynb").cells for o in c.get("outputs", [])]
+    (picture,) = ("".join(data["image/svg+xml"]) for data in outputs if "image/svg+xml" in data)
+    drawn: dict[str, list[str]] = {}
+    for style, name in re.findall(r'class="(wing|room)">([^<]*)<', picture):
+        if style == "wing": drawn[name] = []
+        else: drawn[list(drawn)[-1]].append(name)
+    assert drawn == {wing: [room.split(".")[1] for room in rooms_of(wing) if "." in room] for wing in WINGS}
+    heights = {name: float(y) for y, style, name in re.findall(r'y="(\d+)" class="(wing)">([^<]*)<', picture)}
+    trader = [wing for wing in WINGS if wing != "sandbox"]
+    assert sorted(trader, key=heights.__getitem__, reverse=True) == trader
+
+
 @pytest.mark.parametrize("wing", FOLDERS)
 def test_the_index_page_of_a_wing_has_its_rooms_and_no_other(wing: str):
     assert tables(NBS / wing / "00_index.ipynb") == [room.split(".")[1] for room in rooms_of(wing)]

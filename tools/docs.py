@@ -137,7 +137,9 @@ def output_md(out, figure: Figure) -> str:
     data = {k: v if isinstance(v, str) else "".join(v) for k, v in out["data"].items()}
     if "text/markdown" in data: return lookup().linkify(data["text/markdown"])
     if "text/html" in data: return f"```{{=html}}\n{re.sub(r'<style.*?</style>', '', data['text/html'], flags=re.S)}\n```"
-    if "image/svg+xml" in data: return f"![]({figure(data['image/svg+xml'].encode(), 'svg')})"
+    if svg := data.get("image/svg+xml"):
+        title = re.search("<title>(.*?)</title>", svg)
+        return f"![{title[1] if title else ''}]({figure(svg.encode(), 'svg')})"
     if "image/png" in data: return f"![]({figure(base64.b64decode(data['image/png']), 'png')})"
     return output_text(data.get("text/plain", ""))
 

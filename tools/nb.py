@@ -36,6 +36,7 @@ CFG = get_config()
 ROOT, NBS, LIB = CFG.config_path, CFG.nbs_path, CFG.lib_path
 TEXT = ROOT / ".nbtext"
 SKIP = set(CFG.tst_flags.split())
+SVG = "image/svg+xml"
 META = '{"jupytext": null, "kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}'
 LIMIT_S = 300  # for one notebook
 PROSE_DOLLAR = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|(?<!\\)\$", re.S)  # or what may hold one that is left alone
@@ -73,18 +74,20 @@ def executed(path: Path):
     for c in nb.cells:
         c.pop("directives_", None)
         if c.source.startswith("show_doc("): c.outputs = []  # the docs build makes it again, with line numbers
-        for o in c.get("outputs", []): o.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+        for data in (o.get("data", {}) for o in c.get("outputs", [])):
+            data.pop("application/vnd.jupyter.widget-view+json", None)
+            if SVG in data: data[SVG] = "".join(data[SVG]).splitlines(keepends=True)  # as JupyterLab stores it
     clean_nb(nb)
     return nb
 
 
 def texts(cell) -> list[str]:
-    "The outputs of a cell that are the same on every machine, as lines; pictures are not"
+    "The outputs of a cell that are the same on every machine, as lines; pictures made of pixels are not"
     lines = []
     for o in cell.get("outputs", []):
         parts = {"text": o["text"]} if "text" in o else o.get("data", {})
         for kind, text in sorted(parts.items()):
-            if kind.startswith("text"): lines += [kind, *"".join(text).splitlines()]
+            if kind.startswith("text") or kind == SVG: lines += [kind, *"".join(text).splitlines()]
     return lines
 
 
