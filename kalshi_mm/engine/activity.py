@@ -204,7 +204,7 @@ class Recent:
         if now - self._sampled_ms < _EACH_MS: return
         self._sampled_ms = now - now % _EACH_MS
         orders: dict[tuple[str, Side], Working] = {}
-        for w in maker.orders.pending(): orders.setdefault((w.ticker, w.side), w)
+        for w in maker.orders.own.pending(): orders.setdefault((w.ticker, w.side), w)
         for ticker, slot in maker.slots.items():
             bid, ask = orders.get((ticker, Side.BID)), orders.get((ticker, Side.ASK))
             if ticker not in self.series: self.series[ticker] = Ring("ts_ms bid ask our_bid our_ask middle net", 900)
@@ -225,7 +225,7 @@ class Recent:
     def _quote(self, maker: MarketMaker, ticker: str, side: Side, now: int) -> None:
         "Add a row if the quote has changed, or bring the last one up to date"
         if (slot := maker.slots.get(ticker)) is None: return
-        w = next(iter(maker.orders.on(ticker, side)), None)
+        w = next(iter(maker.orders.own.on(ticker, side)), None)
         rows = self.quotes.setdefault((ticker, side), deque(maxlen=50))
         last = rows[-1] if rows else None
         if w is None:

@@ -333,7 +333,7 @@ class Engine:
     def _resting(self) -> list[Resting]:
         def until(w: Working) -> int: return max(w.expiration_s, w.amend.expiration_s if w.amend else 0)
 
-        pending = self.maker.orders.pending()
+        pending = self.maker.orders.own.pending()
         return [Resting(w.ticker, w.side, w.price, w.remaining, until(w), w.order_id) for w in pending]
 
     def _alert(self, level: str, text: str) -> None:
@@ -354,7 +354,7 @@ class Engine:
     def _known(self) -> list[Cancel]:
         "Orders of ours that may rest, as far as their ids are known"
         orders = self.maker.orders
-        known = [Cancel("swept", w.client_order_id, w.order_id, w.ticker) for w in orders.pending() if w.order_id]
+        known = [Cancel("swept", w.client_order_id, w.order_id, w.ticker) for w in orders.own.pending() if w.order_id]
         orphans = [o for o in orders.foreign.values() if is_ours(o.client_order_id)]
         return known + [Cancel("swept", o.client_order_id, o.order_id, o.ticker) for o in orphans]
 

@@ -103,7 +103,7 @@ class Status(Struct, frozen=True):
 def _side(maker: MarketMaker, slot: Slot, side: Side) -> SideStatus:
     ticker = slot.market.ticker
     best = slot.book.best_others(side, maker.books.own(slot, side)) if slot.book.live else None
-    w = next(iter(maker.orders.on(ticker, side)), None)
+    w = next(iter(maker.orders.own.on(ticker, side)), None)
     wish = slot.quotes.bid if side is Side.BID else slot.quotes.ask
     return SideStatus(
         others=price_str(best[0]) if best else "", others_size=count_str(best[1]) if best else "",

@@ -46,7 +46,7 @@ def absent(e: BookRead, orders: Orders) -> Doubts:
     "Orders that can't rest where we believe, since REST's book has less there than they hold"
     doubts: Doubts = {}
     for side, told in ((Side.BID, dict(e.bids)), (Side.ASK, dict(e.asks))):
-        for w in orders.on(e.ticker, side):
+        for w in orders.own.on(e.ticker, side):
             if told.get(w.price, 0) < w.remaining:
                 doubts[w.client_order_id] = w.remaining, f"{contracts(told.get(w.price, 0))} at {cents(w.price)} by REST"
     return doubts
@@ -84,14 +84,14 @@ class Audit:
         "Take a read in; an order that can't rest where we believe is put in doubt"
         if not slot.book.live: return ""
         doubts, settled_ms = compare_levels(e, slot), e.asked_ms - patience_ms
-        ours = [w for side in Side for w in orders.on(e.ticker, side)]
+        ours = [w for side in Side for w in orders.own.on(e.ticker, side)]
         if slot.own_ms < settled_ms and all(w.idle and w.changed_ms < settled_ms for w in ours):  # nothing of ours is on the move
             doubts |= absent(e, orders)
-            believed = {side: orders.resting_by_price(e.ticker, side, moving=False) for side in Side}
+            believed = {side: orders.own.resting_by_price(e.ticker, side, moving=False) for side in Side}
             if marked: doubts |= compare_own(slot, believed)
         certain = self._certain(e, doubts, patience_ms)
         for w in ours:
-            if w.client_order_id in certain: orders.doubt(w, f"not in the book: {doubts[w.client_order_id][1]}", e.ts_ms)
+            if w.client_order_id in certain: w.unsure(f"not in the book: {doubts[w.client_order_id][1]}", e.ts_ms)
         return "; ".join(doubts[what][1] for what in certain if what not in orders.all)
 
     def _certain(self, e: BookRead, doubts: Doubts, patience_ms: int) -> list[str]:

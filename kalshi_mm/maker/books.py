@@ -39,7 +39,7 @@ class Books:
         "A whole book"
         if slot := self._slots.get(e.ticker):
             slot.book.apply_snapshot(e.bids, e.asks, e.ts_ms)
-            slot.own = {s: self._orders.resting_by_price(e.ticker, s, moving=False) for s in Side}
+            slot.own = {s: self._orders.own.resting_by_price(e.ticker, s, moving=False) for s in Side}
             self._changed(e.ticker)
 
     def delta(self, e: BookDelta) -> None:
@@ -74,7 +74,7 @@ class Books:
     # questions
     def own(self, slot: Slot, side: Side) -> dict[Price, Count]:
         "Our part of a book: as the stream marks it, or as our orders tell if it marks none"
-        return slot.own[side] if self._tagged else self._orders.resting_by_price(slot.market.ticker, side)
+        return slot.own[side] if self._tagged else self._orders.own.resting_by_price(slot.market.ticker, side)
 
     def others(self, slot: Slot) -> tuple[Best, Best]:
         "The best bid and ask of the others"

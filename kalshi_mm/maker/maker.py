@@ -300,7 +300,7 @@ class MarketMaker:
         if full: self._tend(now)
         for ticker in list(self.slots) if full else sorted(self._dirty): self.books.value(self.slots[ticker], now)
         passed, self._decided_ms = now - self._decided_ms if self._decided_ms else 0, now
-        for ticker in {w.ticker for w in self.orders.pending()} & self.slots.keys(): self.slots[ticker].quoting_ms += passed
+        for ticker in {w.ticker for w in self.orders.own.pending()} & self.slots.keys(): self.slots[ticker].quoting_ms += passed
         if self.day or self.account.ready:  # what was before the first day isn't its loss
             self.watch.measure(self.slots, self.profit, self.config.limits, now)
         wanted = list(self.slots) if full or self.halts or not self.quoting else sorted(self._dirty)
@@ -311,7 +311,7 @@ class MarketMaker:
             slot = self.slots[ticker]
             slot.quotes = self._wanted(slot, now)
             for wish in (slot.quotes.bid, slot.quotes.ask):
-                writes += plan(slot.market, wish, self.orders.on(ticker, wish.side), churn, now)
+                writes += plan(slot.market, wish, self.orders.own.on(ticker, wish.side), churn, now)
         if writes: self._send([a for _, a in sorted(writes, key=lambda w: w[0])], now)
 
     def _tend(self, now: int) -> None:
@@ -322,7 +322,7 @@ class MarketMaker:
         if books := self.books.audit.due(self.slots.values(), self.config.audit_every_ms, now):
             self._out.append(ReadBooks("the audit", books))
         self.orders.forget(now - _FORGET_MS)
-        for ticker in self.slots.keys() - {w.ticker for w in self.orders.pending()}:
+        for ticker in self.slots.keys() - {w.ticker for w in self.orders.own.pending()}:
             self.slots[ticker].heal(now - self.config.patience_ms)
         self.watch.exposure(self._exposures(), self.config.limits, now)
         for market, reason in self.elsewhere_cancels.due(now): self.watch.set(ELSEWHERE, reason, now, market)
@@ -353,7 +353,7 @@ class MarketMaker:
 
     def _send(self, writes: list[Place | Amend | Cancel], now: int) -> None:
         "Let out what the limits and the writes in flight allow"
-        busy = sum(not w.idle for w in self.orders.pending())
+        busy = sum(not w.idle for w in self.orders.own.pending())
         exposures = self._exposures()
         for a in writes:
             if not isinstance(a, Place) and now < self.orders.all[a.client_order_id].refused_ms + self.config.refused_ms: continue
@@ -429,7 +429,7 @@ class MarketMaker:
     def resting(self) -> int:
         "Orders of ours that rest or may rest, earlier sessions' included"
         left = [o for o in self.orders.foreign.values() if is_ours(o.client_order_id) and not self.stranger(o)]
-        return len(self.orders.pending()) + len(left)
+        return len(self.orders.own.pending()) + len(left)
 
     @property
     def profit(self) -> Money:

@@ -71,12 +71,12 @@ def compare_orders(
 ) -> list[tuple[Kind, str, str]]:  # (kind, ticker, text)
     "Our orders against the exchange's list"
     settled_ms = e.asked_ms - patience_ms
-    orders.foreign = {i: o for i, o in orders.foreign.items() if orders.told_ms.get(i, 0) >= settled_ms}
+    orders.others.relist(settled_ms)
     found = [said for o in e.orders if (said := _listed(orders, o, e, settled_ms))]
     listed = {w.client_order_id for o in e.orders if (w := orders.find(o))}
-    for w in orders.pending():
+    for w in orders.own.pending():
         if w.client_order_id in listed or w.changed_ms >= settled_ms: continue
-        if w.state in (State.RESTING, State.CANCELING): orders.doubt(w, "not among the resting orders", e.ts_ms)
+        if w.state in (State.RESTING, State.CANCELING): w.unsure("not among the resting orders", e.ts_ms)
         elif w.state is State.UNKNOWN and not w.order_id and 0 < e.since_ms <= w.sent_ms:
             found.append((Kind.LATE, w.ticker, f"{w.client_order_id} was in doubt, {w.doubt}; the exchange has never had it"))
             orders.drop(w)
@@ -121,11 +121,11 @@ class Reconciler:
         if (self.reading and now_ms < self._asked_ms + _LOST_MS) or now_ms < self._after_ms: return ""
         if now_ms >= self._due_ms: return "the timer" if self._due_ms else "to know where we stand"
         wait_ms = min(config.retry_ms << min(self._fruitless, 10), config.read_every_ms)
-        return "an order is in doubt" if now_ms >= self._read_ms + wait_ms and orders.doubtful else ""
+        return "an order is in doubt" if now_ms >= self._read_ms + wait_ms and orders.own.doubtful else ""
 
     def ask(self, orders: Orders, why: str, now_ms: int, everything: bool = False) -> ReadAccount:
         "The read, back to the first order that has to be asked about: those in doubt, or all that aren't done"
-        about = [*orders.doubtful, *(orders.pending() if everything else ())]
+        about = [*orders.own.doubtful, *(orders.own.pending() if everything else ())]
         self.reading, self._asked_ms = True, now_ms
         return ReadAccount(why, max(min(w.sent_ms for w in about) - 10_000, 1) if about else 0)
 
@@ -161,7 +161,7 @@ class Reconciler:
         at_once = [text for kind, _, text in found if kind is Kind.UNEXPLAINED]
         self.unexplained = tuple(dict.fromkeys(at_once + [suspicions[key][1] for key in certain]))
         if not self.unexplained: self.clean_ms = e.ts_ms
-        self._fruitless = self._fruitless + 1 if orders.doubtful else 0
+        self._fruitless = self._fruitless + 1 if orders.own.doubtful else 0
         new = [Difference(e.ts_ms, *d) for d in found]
         self.found.extend(new)
         return new
@@ -199,7 +199,7 @@ class Reconciler:
 
     def accept(self, orders: Orders) -> str:  # what has been done, for people
         "The exchange's count holds: give up orders about which it owes us an answer, and read the account soon"
-        given_up = [w for w in orders.doubtful if self._certain(w.client_order_id)]
+        given_up = [w for w in orders.own.doubtful if self._certain(w.client_order_id)]
         for w in given_up: orders.drop(w)
         self.soon()
         return f"the exchange's count is accepted{''.join(f'; {w.client_order_id} is given up' for w in given_up)}"
@@ -219,7 +219,7 @@ def _missed(fills: Sequence[Fill], e: AccountRead, patience_ms: int) -> list[tup
 def _owed(orders: Orders, e: AccountRead, patience_ms: int) -> dict[str, tuple[str, str, bool]]:
     "{key: (ticker, text, True)}: orders that ended with fills missing, and such as were acknowledged and are in no list"
     listed, owed = {o.order_id for o in e.orders}, {}
-    for w in orders.doubtful:
+    for w in orders.own.doubtful:
         if w.changed_ms >= e.asked_ms - patience_ms or not w.order_id or not 0 < e.since_ms <= w.sent_ms: continue
         if w.state is State.DONE:
             owed[w.client_order_id] = w.ticker, f"{w.client_order_id} filled {contracts(w.open)} more than we know of", True

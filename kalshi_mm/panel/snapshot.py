@@ -81,7 +81,7 @@ def order_row(o: Working | Order) -> OrderRow:
                     count_str(o.filled), state, why, ours)  # fmt: skip
 
 
-def _undone(maker: MarketMaker) -> list[Working | Order]: return [*maker.orders.pending(), *maker.orders.foreign.values()]
+def _undone(maker: MarketMaker) -> list[Working | Order]: return [*maker.orders.own.pending(), *maker.orders.foreign.values()]
 
 
 def orders_of(maker: MarketMaker) -> list[OrderRow]:

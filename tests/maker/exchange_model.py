@@ -356,7 +356,7 @@ class Model:
         core, truth = self.maker, self.truth
         assert {f.trade_id for f in truth.fills} == core.orders.trade_ids
         assert {t: s.position.net for t, s in core.slots.items()} == {t: truth.net(t) for t in TICKERS}
-        assert not core.orders.doubtful and core.account.ready and core.resting == 0, core.orders.pending()
+        assert not core.orders.own.doubtful and core.account.ready and core.resting == 0, core.orders.own.pending()
         assert not [o for o in truth.resting() if is_ours(o.client_order_id)], "left behind"
         assert {o.order_id for o in truth.resting()} == set(core.orders.foreign)
         still = {h.rule for h in core.halts.active.values() if not RULES[h.rule].latched}
@@ -377,7 +377,7 @@ class Model:
         while self.frames: self.stream(self.frames)
         ours = [o for o in self.truth.resting() if is_ours(o.client_order_id)]
         truth = {o.client_order_id: (o.side, o.price, o.remaining) for o in ours}
-        resting = [w for w in self.maker.orders.pending() if w.state is State.RESTING]
+        resting = [w for w in self.maker.orders.own.pending() if w.state is State.RESTING]
         assert {w.client_order_id: (w.side, w.price, w.remaining) for w in resting} == truth
 
     def start(self) -> None:

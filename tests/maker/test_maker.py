@@ -329,7 +329,7 @@ def test_a_lowered_limit_pulls_what_would_add_and_lets_the_rest_reduce():
     maker.handle(Command(T + 200, "set", "test", '{"max_position_per_market": "5", "move_tolerance_ticks": "10"}'))
     sent = {(type(a).__name__, a.side) for ms in (400, 700) for a in maker.handle(Decide(T + ms)) if isinstance(a, Place | Amend)}
     assert "exposure:X" in maker.halts.active and ("Place", Side.BID) not in sent
-    assert [w.side for w in maker.orders.pending()] == [Side.ASK]
+    assert [w.side for w in maker.orders.own.pending()] == [Side.ASK]
 
 
 def test_a_change_of_parameters_with_one_wrong_changes_none_of_them():
@@ -357,7 +357,7 @@ def test_an_unknown_word_for_an_order_puts_it_in_doubt_and_asks():
     rows = tuple(Order(f"o{n}", f"kmm-s-{n + 1}", "X", side, price, 0, 1000, OrderStatus.RESTING)
                  for n, (side, price) in enumerate(((Side.BID, 4300), (Side.ASK, 4700))))
     maker.handle(AccountRead(T + 5000, T + 4000, 1, rows, (), (), 10**10))
-    assert not maker.orders.doubtful
+    assert not maker.orders.own.doubtful
 
 
 def test_a_book_that_rest_contradicts_for_good_is_not_quoted_on():

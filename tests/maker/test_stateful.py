@@ -138,7 +138,7 @@ def test_an_order_by_hand_without_an_id_does_not_hide_one_of_ours_that_never_arr
     for _ in range(10):
         m.advance(1000)
         while m.reads: m.read(0, (0, 0, 0, 0))
-    assert not m.maker.orders.doubtful
+    assert not m.maker.orders.own.doubtful
 
 
 def test_after_a_crash_nothing_is_placed_while_a_write_of_the_dead_process_may_still_arrive():
@@ -200,7 +200,7 @@ def test_a_fill_that_the_list_tells_long_before_the_placement_is_answered_belong
         m.advance(31_000)
         while m.reads: m.read(0, (0, 0, 0, 0))
     m.answer(m.answers[0])
-    assert not m.maker.orders.doubtful
+    assert not m.maker.orders.own.doubtful
     m.settle()
 
 
