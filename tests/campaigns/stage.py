@@ -219,7 +219,8 @@ class Stage:
         self.story.tell(f"ended with {engine.process.returncode}: {words(summary)}")
         self.story.blame(self.judge.ended(), where)
         self.story.blame([] if summary else [f"there was no summary: {engine.trouble()}"], where)
-        halts = [h for h in (summary["status"]["maker"]["halts"] if summary else []) if h["rule"] == "other_engine"]
+        alone = "other_engine", "canceled_elsewhere"  # halts that would need somebody else
+        halts = [h for h in (summary["status"]["maker"]["halts"] if summary else []) if h["rule"] in alone]
         self.story.blame([f"nobody else trades here: {h['reason']}" for h in halts], where)
         copy = self.copied()
         self.story.blame(three_books(self.sandbox, copy, summary), where)
