@@ -15,7 +15,8 @@ SKIP = {"export", "exporti", "exports", "default_exp", *cfg.tst_flags.split()}
 
 
 def skipped(cell) -> bool:
-    return cell.cell_type != "code" or bool(SKIP & cell.directives_.keys()) or "nbdev_export(" in cell.source
+    d = cell.directives_
+    return cell.cell_type != "code" or bool(SKIP & d.keys()) or d.get("eval") == "false" or "nbdev_export(" in cell.source
 
 
 def test_no_notebook_and_no_module_goes_untested():
@@ -28,7 +29,7 @@ def test_no_notebook_and_no_module_goes_untested():
 @pytest.mark.parametrize("path", EXPORTED, ids=lambda p: str(p.relative_to(cfg.nbs_path).with_suffix("")))
 def test_examples_hold_for_the_package(path: Path, monkeypatch: pytest.MonkeyPatch):
     nb = NBProcessor(path).nb
-    name = next(c.directives_["default_exp"][0] for c in nb.cells if "default_exp" in c.directives_)
+    name = next(c.directives_["default_exp"] for c in nb.cells if "default_exp" in c.directives_)
     module = import_module(f"{cfg.lib_path.name}.{name}")
     monkeypatch.chdir(path.parent)
     shell = CaptureShell(path)

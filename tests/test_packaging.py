@@ -3,11 +3,15 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from configparser import ConfigParser
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from nbdev.config import get_config
 
+import kalshi_mm
 from kalshi_mm.config import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,6 +51,20 @@ def test_every_requirement_of_the_package_has_a_lower_bound_and_says_it_without_
     wanted = shlex.split(INI["DEFAULT"]["requirements"], comments=True)
     assert wanted
     assert [r for r in wanted if not re.fullmatch(r"[a-z0-9-]+>=[\d.]+(,<[\d.]+)?", r)] == []
+
+
+def test_settings_ini_and_pyproject_toml_say_the_same():
+    ini, nbdev, project = INI["DEFAULT"], get_config(ROOT), tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["name"] == nbdev.lib_name == ini["lib_name"]
+    assert (nbdev.lib_path, nbdev.nbs_path) == (ROOT / ini["lib_path"], ROOT / ini["nbs_path"])
+    assert project["urls"] == {"Repository": ini["git_url"]} and (nbdev.user, nbdev.repo) == (ini["user"], ini["repo"])
+    assert kalshi_mm.__version__ == nbdev.version == ini["version"]
+    assert set(project) - {"name", "urls", "dynamic"} == set(), "setup.py says it, from settings.ini"
+
+
+def test_nbdev_is_pinned_exactly():
+    wanted = shlex.split(INI["DEFAULT"]["dev_requirements"])
+    assert f"nbdev=={version('nbdev')}" in wanted
 
 
 def test_the_licence_is_mit_everywhere():

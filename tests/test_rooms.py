@@ -10,7 +10,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
-from execnb.nbio import read_nb
+from fastcore.nbio import read_nb
 
 ROOT = Path(__file__).resolve().parents[1]
 LIB, NBS = ROOT / "kalshi_mm", ROOT / "nbs"

@@ -103,19 +103,10 @@ def cell_md(cell, figure: Figure) -> list[str]:
     if cell.cell_type == "markdown": return [lookup().linkify(cell.source)]
     if cell.cell_type != "code": return []
     if EXPORTED & cell.directives_.keys(): return exported_md(cell.source)
-    options, source = quarto_options(cell.source)
-    if options.get("include") == "false": return []
-    code = [] if options.get("echo") == "false" else [f"```python\n{source}\n```"]
-    return code + ([] if options.get("output") == "false" else [output_md(o, figure) for o in cell.get("outputs", [])])
-
-
-def quarto_options(source: str) -> tuple[dict[str, str], str]:
-    "Split the `#| key: value` lines from the code below them"
-    options, lines = {}, source.strip().splitlines()
-    while lines and lines[0].startswith("#|"):
-        key, _, value = lines.pop(0)[2:].partition(":")
-        options[key.strip()] = value.strip()
-    return options, "\n".join(lines).strip()
+    off = {name for name, value in cell.directives_.items() if value == "false"}
+    if "include" in off: return []
+    code = [] if "echo" in off else [f"```python\n{cell.source.strip()}\n```"]
+    return code + ([] if "output" in off else [output_md(o, figure) for o in cell.get("outputs", [])])
 
 
 def exported_md(source: str) -> list[str]:

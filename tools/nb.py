@@ -25,8 +25,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 
-from execnb.nbio import read_nb, write_nb
 from execnb.shell import CaptureShell
+from fastcore.nbio import read_nb, write_nb
 from fastcore.xtras import working_directory
 from nbdev.clean import clean_nb
 from nbdev.config import get_config
@@ -59,7 +59,7 @@ def kept(cell) -> bool:
     "Cells that are not run here keep the outputs they have"
     d = cell.directives_
     return (cell.cell_type != "code" or "nbdev_export(" in cell.source or bool(SKIP & d.keys())
-            or d.get("eval:", [""])[0].lower() == "false")
+            or d.get("eval", "").lower() == "false")
 
 
 def executed(path: Path):
@@ -96,7 +96,7 @@ def export() -> None:
     TEXT.mkdir(exist_ok=True)
     with open(TEXT / "export.lock", "w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
-        tool("nbdev_export")
+        tool("nbdev-export")
 
 
 def stored(pattern: str = "**/*.ipynb") -> list[Path]:
@@ -205,8 +205,8 @@ def unexported() -> list[str]:
         shutil.copy(CFG.config_file, copy)
         for d in (NBS, LIB):
             shutil.copytree(d, copy / d.relative_to(ROOT), ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__"))
-        tool("nbdev_clean", cwd=copy)
-        tool("nbdev_export", cwd=copy)
+        tool("nbdev-clean", cwd=copy)
+        tool("nbdev-export", cwd=copy)
         made = [p.relative_to(copy) for d in (NBS, LIB) for p in (copy / d.relative_to(ROOT)).glob("**/*.[ip]*")
                 if p.suffix in (".ipynb", ".py")]
         return sorted(str(f) for f in made if not (ROOT / f).exists() or (ROOT / f).read_bytes() != (copy / f).read_bytes())

@@ -98,7 +98,7 @@ STEPS = {  # name: (what it shows, how)
     "style": ("ruff finds nothing, in notebooks either", lambda: run("ruff", "check", ".")),
     "types": ("mypy --strict finds nothing", lambda: run("mypy")),
     "rooms": ("imports go downwards within and between wings, pure rooms stay pure", lambda: run("lint-imports", "--no-logo")),
-    # Running each cell and comparing its output is what nbdev_test does and more, so that is not run besides.
+    # Running each cell and comparing its output is what nbdev-test does and more, so that is not run besides.
     "notebooks": ("cells run and give what they store; clean; exported", lambda: run(sys.executable, "tools/nb.py", "check")),
     "tests": ("pytest passes", lambda: pytest("-n", "3", "--dist", "loadfile")),
     "browser": ("the panel and the documentation work in Chromium, the panel in JupyterLab too", browser),

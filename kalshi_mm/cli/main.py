@@ -42,5 +42,4 @@ def main() -> None:
     command(sys.argv[1] if len(sys.argv) > 1 else "")()
 
 # %% ../../nbs/cli/05_main.ipynb #2f0daa02
-#| eval: false
 if __name__ == "__main__": main()
