@@ -130,6 +130,14 @@ def test_a_cell_that_raises_is_mended_in_the_text_and_saved_again(project: Proje
     assert project.code() == ("40 + 8", "48")
 
 
+@pytest.mark.parametrize("mark", ["eval: false", "live", "slow", "notest"])
+def test_a_cell_that_is_not_to_be_run_keeps_the_output_it_has(project: Project, mark: str):
+    project.edit(project.txt, "40 + 2", f"#| {mark}\n40 / 0")
+    assert project.nb_py("save", NAME) == ""
+    assert project.code() == (f"#| {mark}\n40 / 0", "42")
+    assert project.nb_py("check", NAME) == ""
+
+
 def test_a_notebook_that_somebody_saves_while_it_runs_is_not_overwritten(project: Project):
     project.edit(project.txt, "40 + 2", "from pathlib import Path\nnb = Path('01_format.ipynb')\n"
                  "nb.write_text(nb.read_text().replace('# Format', '# Theirs'))")
