@@ -47,9 +47,10 @@ class Wreck(Struct, frozen=True):
         try: journal = Journal(running.home / "journal.db", writes=False)
         except JournalError: return cls(running, seen, log=log)
         try:
-            left = journal.restored(seen)
+            left = journal.restart.restored(seen)
             held = {p.ticker: p.net for p in left.positions}
-            return cls(running, seen, tuple(journal.resting()), held, left.day_now - left.day_open if left.day else None, log)
+            made = left.day_now - left.day_open if left.day else None
+            return cls(running, seen, tuple(journal.restart.resting()), held, made, log)
         except Exception as e: return cls(running, seen, log=(*log, f"the journal can't be read: {type(e).__name__}: {e}"))
         finally: journal.close()
 

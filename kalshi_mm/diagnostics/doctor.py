@@ -62,7 +62,7 @@ def journal_findings(home: Home) -> list[Finding]:
     try: journal = Journal(home.journal, writes=False)
     except JournalError as e: return [warning("journal", str(e), "the next run sets it aside and keeps what is readable")]
     try:
-        sessions, left = journal.sessions(), journal.restored(0)
+        sessions, left = journal.past.sessions(), journal.restart.restored(0)
         found = [ok("journal", f"{len(sessions)} sessions, {len(left.trade_ids)} fills in {home.journal}")]
         if sessions and sessions[-1][3] is None:
             said = f"session {sessions[-1][0]} has not ended in order"
@@ -183,6 +183,6 @@ async def _account_findings(client: Client, home: Home, series: str) -> list[Fin
     ours: dict[str, Count] = {}
     if home.journal.exists():
         journal = Journal(home.journal, writes=False)
-        try: sessions, ours = {s[0] for s in journal.sessions()}, {t: p.net for t, p in journal.positions().items()}
+        try: sessions, ours = {s[0] for s in journal.past.sessions()}, {t: p.net for t, p in journal.past.positions().items()}
         finally: journal.close()
     return [*order_findings(await client.resting_orders(), sessions), position_finding(await client.positions(), ours, series)]

@@ -291,15 +291,15 @@ class Engine:
     # beginning and end
     def _restore(self) -> None:
         "What earlier sessions left"
-        before = self.journal.parameters()
+        before = self.journal.restart.parameters()
         kept = {n: now for n, (was, now) in before.items() if was == self._configured.get(n)}
-        left = self.journal.restored(self.now_ms(), self.latch.reason, kept)
+        left = self.journal.restart.restored(self.now_ms(), self.latch.reason, kept)
         self.client.blocked = self.latch.reason and f"killed {self.latch.reason}"
-        self.gateway.fills_since_ms = max([f.ts_ms for f in self.journal.fills()], default=0)
+        self.gateway.fills_since_ms = max([f.ts_ms for f in self.journal.past.fills()], default=0)
         said = self.settings.model_dump(mode="json", exclude={"alert_webhook_url"})  # a webhook's address is a secret
         started = {name: str(value) for name, value in said.items()}
         self.journal.begin(self.maker.config.session, self.settings.kalshi_env, self.now_ms(), __version__, started)
-        self.discovery.first_ms = min(began_ms for _, _, began_ms, _ in self.journal.sessions())
+        self.discovery.first_ms = min(began_ms for _, _, began_ms, _ in self.journal.past.sessions())
         if self.journal.repaired: self.note(self.journal.repaired, "error")
         self._forget()
         steered = [f"{t} is paused by {who}" for t, who in left.paused] + ["reduce only is on"] * left.reduce_only

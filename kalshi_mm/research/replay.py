@@ -205,7 +205,7 @@ def find_journals(
 
 
 def _all(journals: Iterable[Journal]) -> list[tuple[Journal, str, str, int, int | None]]:
-    sessions = [(j, *s) for j in journals for s in j.sessions()]
+    sessions = [(j, *s) for j in journals for s in j.past.sessions()]
     return sorted(sessions, key=lambda s: s[3])
 
 
@@ -216,8 +216,8 @@ def sessions_table(journals: Iterable[Journal]) -> Table:
     for j, session, env, began_ms, ended_ms in _all(journals):
         began = datetime.fromtimestamp(began_ms // 1000, UTC)
         lasted = f"{(ended_ms - began_ms) / 1000:.0f} s" if ended_ms else "not ended in order, or not yet"
-        size = f"{j.size(session) / 1e6:.1f} MB" if j.size(session) else "gone"
-        table.add_row(session, env, f"{began:%Y-%m-%d %H:%M:%S}", lasted, str(len(j.fills(session))), size)
+        size = f"{j.records.size(session) / 1e6:.1f} MB" if j.records.size(session) else "gone"
+        table.add_row(session, env, f"{began:%Y-%m-%d %H:%M:%S}", lasted, str(len(j.past.fills(session))), size)
     return table
 
 
@@ -234,10 +234,11 @@ def tell_again(
     found = next((s for s in reversed(known) if s[1] == session or not session), None)
     if found is None: raise ReplayError(f"there is no session {session!r}; `kalshi-mm replay` lists them")
     journal, session, _, _, ended_ms = found
-    if (began := journal.began(session)) is None: raise ReplayError(f"the record of session {session} is gone or can't be read")
+    began = journal.records.began(session)
+    if began is None: raise ReplayError(f"the record of session {session} is gone or can't be read")
     try: maker = core_of(began)
     except ValueError as e: raise ReplayError(f"session {session} of version {began.version} can't be set up again: {e}") from e
-    done = replay(maker, journal.read(session), ended_ms is not None)
+    done = replay(maker, journal.records.read(session), ended_ms is not None)
     out.print(timeline_table(done.lines, ticker, answers))
     out.print(f"Session {session}, version {began.version}. {verdict(done)}", style="bold red" if done.differences else "")
     return 1 if done.differences else 0

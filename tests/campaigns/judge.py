@@ -136,7 +136,7 @@ def three_books(
     "Where the exchange's ledger, the journal and the core differ"
     ledger = sandbox.exchange.ledger(ACCOUNT)
     journal = Journal(journal_file)
-    try: kept, held = {f.trade_id: f for f in journal.fills()}, journal.positions()
+    try: kept, held = {f.trade_id: f for f in journal.past.fills()}, journal.past.positions()
     finally: journal.close()
     theirs, wrong = {f.trade_id: f for f in ledger.fills}, []
     lost, extra = sorted(theirs.keys() - kept.keys()), sorted(kept.keys() - theirs.keys())
@@ -171,7 +171,7 @@ def replayed(journal_file: Path, session: str, env: dict[str, str]) -> list[str]
     journal = Journal(journal_file)
     try:
         again, events = make_maker(load_settings(None, {}, **given), session), 0
-        for event, actions in journal.read(session):
+        for event, actions in journal.records.read(session):
             events += 1
             if (now := again.handle(event)) != actions:
                 return [f"event {events} of the journal, {event}, led to {actions}, and now to {now}"[:600]]

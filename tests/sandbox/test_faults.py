@@ -575,10 +575,10 @@ def check_session(folder: Path, wrong: Faults, for_s: float) -> None:
     ledger = sandbox.exchange.ledger("trader")
     assert [o for o in sandbox.exchange.orders("trader") if o.resting] == []
     assert (outcome.resting, outcome.status.error) == ([], "")
-    assert {f.trade_id: (f.price, f.count, f.fee) for f in journal.fills()} == {
+    assert {f.trade_id: (f.price, f.count, f.fee) for f in journal.past.fills()} == {
         f.trade_id: (f.price, f.count, f.fee) for f in ledger.fills}
     held = {t: p.net for t, p in ledger.positions.items() if p.net}
-    assert {t: p.net for t, p in journal.positions().items() if p.net} == held
+    assert {t: p.net for t, p in journal.past.positions().items() if p.net} == held
     journal.close()
 
 

@@ -36,7 +36,7 @@ def test_contracts_that_nothing_explains_stop_the_quoting_until_they_are_accepte
             engine.signal(2)
             assert await engine.wait() == 0, engine.trouble()
             journal = Journal(stage.copied())
-            assert journal.positions()[ticker].net == theirs.position.net
+            assert journal.past.positions()[ticker].net == theirs.position.net
             journal.close()
 
     asyncio.run(session())

@@ -73,7 +73,7 @@ def test_the_first_session_on_an_account_that_was_traded_by_hand(tmp_path: Path)
             assert await engine.wait() == 0, engine.trouble()
             assert not stage.judge.ended()
             journal, ledger = Journal(stage.copied()), x.ledger(ACCOUNT).positions
-            held = {t: p.net for t, p in journal.positions().items()}
+            held = {t: p.net for t, p in journal.past.positions().items()}
             assert held == {t: ledger[t].net for t in held} and ticker in held and not {other, old} & held.keys()
             journal.close()
 
@@ -112,7 +112,7 @@ def test_who_comes_back_after_months_finds_what_his_markets_have_paid(tmp_path: 
             await stage.finish(engine)  # and the journal has the ledger's money, to the last decimal
             assert not stage.story.wrong, stage.story.wrong
             journal = Journal(stage.copied())
-            left = journal.positions()[other]
+            left = journal.past.positions()[other]
             assert left.net == 0 and left.cash == (3700 - mine.price) * CONTRACT
             journal.close()
 
@@ -164,8 +164,8 @@ def test_a_start_that_fails_forgets_nothing(tmp_path: Path, key: Path) -> None:
 
     for session in ("two", "three"): asyncio.run(start(session))
     journal = Journal(tmp_path / "journal.db")
-    left = journal.restored(20)
-    assert (left.marks, left.halts, left.paused, left.reduce_only, journal.parameters()) == (
+    left = journal.restart.restored(20)
+    assert (left.marks, left.halts, left.paused, left.reduce_only, journal.restart.parameters()) == (
         (("X", 4500),), (("daily_loss", "lost too much", 5),), (("X", "cli"),), True, {"min_spread": ("5", "7")})
     journal.close()
 

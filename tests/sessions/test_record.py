@@ -59,8 +59,8 @@ def test_a_killed_session_is_replayed_and_the_next_goes_on_where_it_ended(exchan
     assert process.end()[0] == 0
     book, journal = ledger(exchange), Journal(tmp_path / where["journal"])
     assert book["resting"] == []
-    assert {f.trade_id for f in journal.fills()} == {f["trade_id"] for f in book["fills"]}
-    assert {t: p.net for t, p in journal.positions().items()} == {t: p["net"] for t, p in book["positions"].items()}
+    assert {f.trade_id for f in journal.past.fills()} == {f["trade_id"] for f in book["fills"]}
+    assert {t: p.net for t, p in journal.past.positions().items()} == {t: p["net"] for t, p in book["positions"].items()}
     journal.close()
     assert said(tmp_path, "replay", "--last")[0] == 0
     listed = said(tmp_path, "replay")[1]
@@ -93,7 +93,7 @@ def test_a_journal_cut_off_anywhere_loses_no_position(exchange, start: Start, tm
         name = rng.choice(["journal.db", "journal.db-wal", f"records/{where['session']}.gz"])
         if n: os.truncate(copy / name, rng.randrange((copy / name).stat().st_size))
         journal = Journal(copy / "journal.db")
-        found = {f.trade_id for f in journal.fills()}
+        found = {f.trade_id for f in journal.past.fills()}
         known = known or found
         assert found == known and len(known) >= 3, name
         journal.close()
@@ -104,8 +104,8 @@ def test_a_journal_cut_off_anywhere_loses_no_position(exchange, start: Start, tm
     until(trading(where), "quotes again")
     assert process.end()[0] == 0
     book, journal = ledger(exchange), Journal(tmp_path / where["journal"])
-    assert {f.trade_id for f in journal.fills()} == {f["trade_id"] for f in book["fills"]}
-    assert {t: p.net for t, p in journal.positions().items()} == {t: p["net"] for t, p in book["positions"].items()}
+    assert {f.trade_id for f in journal.past.fills()} == {f["trade_id"] for f in book["fills"]}
+    assert {t: p.net for t, p in journal.past.positions().items()} == {t: p["net"] for t, p in book["positions"].items()}
     journal.close()
 
 
@@ -137,7 +137,7 @@ def test_a_full_disk_halts_cancels_and_tells(exchange, start: Start, tmp_path: P
     until(trading(where), "quotes again")
     assert process.end()[0] == 0
     journal = Journal(tmp_path / where["journal"])
-    assert {f.trade_id for f in journal.fills()} == {f["trade_id"] for f in ledger(exchange)["fills"]}
+    assert {f.trade_id for f in journal.past.fills()} == {f["trade_id"] for f in ledger(exchange)["fills"]}
     journal.close()
 
 
@@ -175,7 +175,7 @@ def test_a_kill_reaches_the_webhook_and_a_dead_one_changes_nothing(exchange, sta
     said(tmp_path, "rearm", "--control-port", str(where["port"]))
     process.end()
     journal = Journal(tmp_path / where["journal"])
-    assert any("kill" in text for _, _, _, text in journal.alerts())
+    assert any("kill" in text for _, _, _, text in journal.past.alerts())
     journal.close()
 
     with socket.socket() as mute:  # takes connections and never answers
@@ -223,7 +223,7 @@ def test_old_records_go_at_the_start_and_their_fills_stay(exchange, start: Start
     assert "1 records older" in (home / "engine.log").read_text()
     process.end()
     journal = Journal(tmp_path / where["journal"])
-    assert len(journal.fills(where["session"])) == known and journal.size(again["session"])
+    assert len(journal.past.fills(where["session"])) == known and journal.records.size(again["session"])
     journal.close()
     listed = said(tmp_path, "replay")[1]
     assert "gone" in listed and "MB" in listed

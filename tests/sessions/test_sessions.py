@@ -86,15 +86,15 @@ def test_core_journal_and_ledger_agree_and_the_journal_replays(exchange, start: 
     assert book["resting"] == [] and outcome["resting"] == []
 
     journal = Journal(Path(tmp_path / where["journal"]))
-    assert {f.trade_id: (f.price, f.count, f.fee) for f in journal.fills()} == {
+    assert {f.trade_id: (f.price, f.count, f.fee) for f in journal.past.fills()} == {
         f["trade_id"]: (f["price"], f["count"], f["fee"]) for f in book["fills"]}
-    held = {t: p for t, p in journal.positions().items()}
+    held = {t: p for t, p in journal.past.positions().items()}
     assert {t: Position(t, p["net"], p["cash"], p["fees"]) for t, p in book["positions"].items()} == held
 
     settings = load_settings(None, {}, kalshi_env="sandbox")
     again = make_maker(settings, where["session"])
     events = 0
-    for event, actions in journal.read(where["session"]):
+    for event, actions in journal.records.read(where["session"]):
         assert again.handle(event) == actions, event
         events += 1
     assert events > 100
