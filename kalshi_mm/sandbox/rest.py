@@ -50,7 +50,7 @@ def primary(subaccount: int | None) -> None:
 # %% ../../nbs/sandbox/19_rest.ipynb #8355977f
 def on_shard(c: Call, ticker: str, index: int) -> None:
     "Check the shard that a request names, if it names one; Fault 404 if the market isn't there"
-    if index >= 0 and c.day.shard(ticker) != index: raise fault(404, "market_not_found")
+    if index >= 0 and c.day.market_data.shard(ticker) != index: raise fault(404, "market_not_found")
 
 
 def place(c: Call, r: CreateOrderV2Request) -> Json:

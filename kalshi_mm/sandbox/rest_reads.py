@@ -106,7 +106,7 @@ def history_ms(c: Call) -> int:
 
 def shown(c: Call, m: Market) -> Json:
     "A market as it trades now"
-    return market_json(m, c.day.figures(m.ticker), c.day.terms(m.ticker))
+    return market_json(m, c.day.market_data.figures(m.ticker), c.day.market_data.terms(m.ticker))
 
 
 def filtered_by_status(markets: Iterable[Market], status: str) -> list[Market]:
@@ -173,7 +173,7 @@ def markets(c: Call) -> Answer:
 
     def keep(m: Market) -> bool:
         if archived(c, m.ticker): return False
-        t = c.day.terms(m.ticker)
+        t = c.day.market_data.terms(m.ticker)
         times = {"created": t.created_ms, "updated": t.updated_ms, "close": m.close_ms, "settled": t.settled_ms}
         return ((not tickers or m.ticker in tickers) and event in ("", m.event_ticker) and series in ("", m.series_ticker)
                 and all(bounds[n] == (None, None) if ms is None else between(ms, *bounds[n]) for n, ms in times.items()))
@@ -185,7 +185,7 @@ def markets(c: Call) -> Answer:
 
 def archived(c: Call, ticker: str) -> bool:
     "Whether a market has been settled for so long that it is found among the historical ones only"
-    settled_ms = c.day.terms(ticker).settled_ms
+    settled_ms = c.day.market_data.terms(ticker).settled_ms
     return settled_ms is not None and settled_ms < history_ms(c)
 
 
@@ -247,7 +247,7 @@ def endpoint_costs(c: Call) -> Answer:
 # %% ../../nbs/sandbox/17_rest_reads.ipynb #085e2e5c
 def balance(c: Call) -> Answer:
     "GET /portfolio/balance"
-    ledger, last = c.ledger, c.day.last
+    ledger, last = c.ledger, c.day.market_data.last
     value = sum(cost(last(t) if p.net > 0 else ONE - last(t), abs(p.net)) for t, p in ledger.positions.items())
     return 200, {"balance": cents_of(ledger.cash), "balance_dollars": dollars_str(ledger.cash),
                  "portfolio_value": cents_of(value), "updated_ts": c.now // 1000,
@@ -274,7 +274,8 @@ def positions(c: Call) -> Answer:
     for t in rows: held[facts[t].event_ticker][t] = ledger.holdings[t]
     return 200, {
         "cursor": cursor,
-        "market_positions": [position_json(t, ledger.holdings[t], spent[t], changed[t], c.day.shard(t)) for t in rows],
+        "market_positions": [
+            position_json(t, ledger.holdings[t], spent[t], changed[t], c.day.market_data.shard(t)) for t in rows],
         "event_positions": [event_position_json(e, hs.values(), sum(spent[t] for t in hs)) for e, hs in held.items()]}
 
 
@@ -287,7 +288,7 @@ def fills(c: Call) -> Answer:
         return (not tickers or f.ticker in tickers) and order in ("", f.order_id) and between(f.ts_ms, low, high)
 
     rows, cursor = page(c.seen.fills, keep, q.limit(), q.text("cursor"))
-    return 200, {"cursor": cursor, "fills": [fill_json(f, c.day.shard(f.ticker)) for f in rows]}
+    return 200, {"cursor": cursor, "fills": [fill_json(f, c.day.market_data.shard(f.ticker)) for f in rows]}
 
 
 def settlements(c: Call) -> Answer:
@@ -335,14 +336,14 @@ def orders(c: Call) -> Answer:
                 and (not events or facts[o.ticker].event_ticker in events))
 
     rows, cursor = page(c.orders, keep, q.limit(), q.text("cursor"))
-    return 200, {"cursor": cursor, "orders": [order_json(o, c.day.shard(o.ticker)) for o in rows]}
+    return 200, {"cursor": cursor, "orders": [order_json(o, c.day.market_data.shard(o.ticker)) for o in rows]}
 
 
 def order(c: Call) -> Answer:
     "GET /portfolio/orders/{order_id}"
     o = order_of(c)
     if c.day.read_lag_ms: o = next((seen for seen in c.orders if seen.order_id == o.order_id), o)
-    return 200, {"order": order_json(o, c.day.shard(o.ticker))}
+    return 200, {"order": order_json(o, c.day.market_data.shard(o.ticker))}
 
 
 def ahead(c: Call, o: LiveOrder) -> str:

@@ -181,7 +181,7 @@ class Sandbox:
         self.exchange, self.keys, self.faults, self._state = exchange, keys, faults or Faults(), state
         self.day = TradingDay(exchange, traffic, clock, lambda: wall_ms() + self._skew_ms, following=following,
                               tape=tape, commit=state.commit if state else None, read_lag_ms=read_lag_ms)
-        self.day.on_told = self._told
+        self.day.publisher.on_told = self._told
         self.rest = Rest(self.day, keys, tier)
         self._tier, self._heartbeat_s, self._queue, self._wall_ms = tier, heartbeat_s, queue, wall_ms
         self._connections: set[Connection] = set()
@@ -262,7 +262,7 @@ class Sandbox:
         socket, transport = web.WebSocketResponse(), request.transport
         await socket.prepare(request)
         assert transport is not None  # or `prepare` would have failed
-        session = Session(account, self.day, self._queue)
+        session = Session(account, self.day.market_data, self._queue)
         connection = Connection(socket, session, self.day.now, self._heartbeat_s, self.faults, transport)
         self._connections.add(connection)
         self.day.sessions.add(connection.session)

@@ -89,7 +89,7 @@ def fanned(made: list[Call]) -> tuple[int, float]:
     for name in NAMES: x.open_account(name, 10**9 * DOLLAR)
     clock = count(1)
     day = TradingDay(x, Nobody(), MarketClock(0, 0), lambda: next(clock))
-    session, frames = Session("maker-1", day), 0
+    session, frames = Session("maker-1", day.market_data), 0
     channels = ["orderbook_delta", "trade", "ticker", "fill", "user_orders", "market_positions"]
     params = {"channels": channels, "market_tickers": [m.ticker for m in MARKETS], "use_yes_price": True}
     session.receive(json.dumps({"id": 1, "cmd": "subscribe", "params": params}), 0)

@@ -78,7 +78,7 @@ def test_our_clients_book_is_the_exchanges_after_every_operation():
     for account in ("ann", "bob", "cyd"): exchange.open_account(account, 0, unlimited=True)
     day = TradingDay(exchange, Nobody(), MarketClock(NOW, 1), lambda: NOW)
     while day.step(): pass
-    session, client, rng, resting = Session("watcher", day, limit=10**9), Client(), Random(6), list[tuple[str, str]]()
+    session, client, rng, resting = Session("watcher", day.market_data, limit=10**9), Client(), Random(6), list[tuple[str, str]]()
     day.sessions.add(session)
     client.state.on_connect(NOW)
     client.state.subscribe(TICKERS, NOW)

@@ -411,7 +411,7 @@ class Truth:
     "Every state that the books have ever had, heard on a line that nothing befalls"
 
     def __init__(self, sandbox: Sandbox, tickers: list[str]):
-        self.session = Session("witness", sandbox.day)
+        self.session = Session("witness", sandbox.day.market_data)
         self.books = {t: OrderBook(t) for t in tickers}
         self.were: dict[str, set[object]] = {t: set() for t in tickers}
         sandbox.day.sessions.add(self.session)

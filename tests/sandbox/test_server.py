@@ -345,7 +345,7 @@ def test_a_book_built_from_the_stream_is_the_exchanges_own_after_every_act():
     exchange.open_account("ann", 10**12)
     day = TradingDay(exchange, traffic, MarketClock(wall[0], traffic.markets[0].open_ms, speed=1000), lambda: wall[0])
     tickers, rng = [m.ticker for m in traffic.markets], Random(2)
-    session = Session("ann", day, limit=10**9)
+    session = Session("ann", day.market_data, limit=10**9)
     stream = Stream(None, None)  # type: ignore[arg-type]
     for yes_price in (True, False):
         params = {"channels": ["orderbook_delta"], "market_tickers": tickers, "use_yes_price": yes_price}

@@ -319,7 +319,7 @@ def test_an_event_is_decided_early_or_late(tmp_path: Path):
     assert {m.status for m in venue.day.exchange.markets() if m.event_ticker == "D-0"} == {"determined"}
     venue.pass_hours(1)
     assert {m.status for m in venue.day.exchange.markets() if m.event_ticker == "D-0"} == {"finalized"}
-    venue.day.postpone("D-1", 5 * HOUR)
+    venue.day.calendar.postpone("D-1", 5 * HOUR)
     venue.pass_hours(24 + 10 + 38 - 37.5 + 2)  # when it would have been paid
     assert {m.status for m in venue.day.exchange.markets() if m.event_ticker == "D-1"} == {"closed"}
     venue.pass_hours(5.5)
