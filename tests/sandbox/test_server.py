@@ -315,6 +315,7 @@ def test_lists_are_behind_while_answers_and_the_stream_are_not(tmp_path: Path):
             async with asyncio.timeout(10):
                 while "canceled" not in seen:
                     seen |= {o["status"] for o in (await ann.ask("GET", "/portfolio/orders"))[1]["orders"]}
+                    await asyncio.sleep(0.02)  # calls are counted; between looks at a condition
             assert seen == {"resting", "canceled"}
             assert len((await ann.ask("GET", "/portfolio/fills"))[1]["fills"]) == 1
 
