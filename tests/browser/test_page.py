@@ -364,3 +364,14 @@ CONTRAST = """() => {
   }
   return [...new Set(poor)];
 }"""
+
+
+def test_pause_means_the_market_that_was_picked_though_its_picture_is_on_its_way(alone: Open, engine: SimpleNamespace):
+    page = alone(vm_of("running"))
+    row = page.get_by_test_id("markets").locator("tbody tr").nth(2)
+    row.click()  # no picture of it comes
+    page.get_by_test_id("pause").click()
+    until(lambda: engine.commands, "the pause")
+    picked = sent(page, "look")[-1]["market"]
+    assert picked != vm_of("running")["market"]["ticker"]
+    assert [path for path, *_ in engine.commands] == [f"/api/markets/{picked}/pause"]

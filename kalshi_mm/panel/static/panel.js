@@ -372,8 +372,10 @@ class Panel {
   }
   may(name, b) { return this.frozen ? name === "stop" || (name === "reduce" && !b.down) : b.on; }  // an old picture is no reason not to stop
   pause() {
-    const m = this.vm?.market;
-    if (m && (!this.frozen || !m.paused)) this.order(m.paused ? "resume" : "pause", { market: m.ticker }, this.pausing);
+    const shown = this.vm?.market, row = this.vm?.markets.find(m => m.ticker === this.pick);
+    if (!row) return;
+    const paused = shown?.ticker === this.pick ? shown.paused : row.word === "PAUSED";   // the picture of what was just picked may be on its way
+    if (!this.frozen || !paused) this.order(paused ? "resume" : "pause", { market: this.pick }, this.pausing);
   }
   open_ask(name, ask, more = {}) {
     if (this.asked === name) return this.close_ask();
