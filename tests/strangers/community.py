@@ -9,6 +9,7 @@ from typing import Any
 
 from day import Stranger, main
 from kalshi import AsyncKalshiClient, KalshiConfig, KalshiError
+from kalshi.errors import KalshiOrderbookUnavailableError
 from kalshi.models import AmendOrderV2Request, CreateOrderV2Request, DecreaseOrderV2Request, Market
 
 # Version 22.4 demands `liquidity_dollars`, which was removed on 2026-10-01 (FACTS 2) and which specification 3.34 doesn't name:
@@ -38,7 +39,12 @@ class Community(Stranger):
         return tickers
 
     async def _books(self, ticker: str, books: AsyncIterator[Any]) -> None:
-        async for book in books:
+        while True:
+            try: book = await anext(books)
+            except StopAsyncIteration: return
+            except KalshiOrderbookUnavailableError:  # it makes its book anew, and says to wait for the snapshot
+                await asyncio.sleep(0.05)
+                continue
             self.frames["Orderbook"] += 1
             bid, no_bid = (max((level.price for level in side), default=None) for side in (book.yes, book.no))
             self.seen(ticker, None if bid is None else float(bid), None if no_bid is None else float(1 - no_bid))
