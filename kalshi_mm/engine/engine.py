@@ -148,7 +148,7 @@ class Engine:
             self._reserve = Reserve()
         if verb == "rearm" or (verb == "reset" and detail == "group"): self.breaker.released()
         if verb == "accept":
-            for fill in self.maker.account.corrections(self.maker.slots, now): self.tell(FillSeen(now, fill))
+            for fill in self.maker.reconciler.corrections(self.maker.slots, now): self.tell(FillSeen(now, fill))
         self.tell(Command(now, verb, who, detail))
 
     def kill(self, who: str, detail: str = "", everything: bool = False) -> KillReport:
@@ -366,7 +366,7 @@ class Engine:
         empty_s, left = 0.0, ["unknown: not asked yet"]
         for look in range(24):
             try:
-                orders = [o for o in await self._ours() if not self.maker.stranger(o)]
+                orders = [o for o in await self._ours() if not self.maker.unknown_session(o)]
                 left = [f"{o.side} {contracts(o.remaining)} {o.ticker} ({o.order_id})" for o in orders]
                 if not orders and empty_s and time.monotonic() - empty_s >= LIST_LAG_S: return []
                 empty_s = 0.0 if orders else empty_s or time.monotonic()

@@ -177,8 +177,8 @@ def status(
         event_worst=money_str(worst_of_events(maker)), balance=money_str(maker.balance) if maker.balance is not None else "",
         fills=sum(s.fills for s in slots), markets=markets, reduce_only=maker.reduce_only,
         parameters=values(maker.strategy.params, maker.config) if isinstance(maker.strategy, SpreadCapture) else {},
-        differences=[DifferenceStatus(d.kind, d.ticker, d.text, d.ts_ms) for d in maker.account.found],
-        reconciled_ms=maker.account.clean_ms, stop_confirmed_ms=maker.stop_confirmed_ms,
+        differences=[DifferenceStatus(d.kind, d.ticker, d.text, d.ts_ms) for d in maker.reconciler.found],
+        reconciled_ms=maker.reconciler.clean_ms, stop_confirmed_ms=maker.controls.stop_confirmed_ms,
     )  # fmt: skip
 
 

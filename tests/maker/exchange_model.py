@@ -333,7 +333,7 @@ class Model:
         assert sum(worst.values()) <= LIMITS.max_total, f"all markets may come to {worst}"
         self.counted()
         assert "drift" not in self.maker.halts.active, self.maker.halts.why
-        assert not [d for d in self.maker.account.found if d.kind is Kind.UNEXPLAINED]
+        assert not [d for d in self.maker.reconciler.found if d.kind is Kind.UNEXPLAINED]
 
     def counted(self) -> None:
         "The core's positions are the fills that it was told, each once, and what it was told that they were paid"
@@ -356,7 +356,7 @@ class Model:
         core, truth = self.maker, self.truth
         assert {f.trade_id for f in truth.fills} == core.orders.trade_ids
         assert {t: s.position.net for t, s in core.slots.items()} == {t: truth.net(t) for t in TICKERS}
-        assert not core.orders.own.doubtful and core.account.ready and core.resting == 0, core.orders.own.pending()
+        assert not core.orders.own.doubtful and core.reconciler.ready and core.resting == 0, core.orders.own.pending()
         assert not [o for o in truth.resting() if is_ours(o.client_order_id)], "left behind"
         assert {o.order_id for o in truth.resting()} == set(core.orders.foreign)
         still = {h.rule for h in core.halts.active.values() if not RULES[h.rule].latched}

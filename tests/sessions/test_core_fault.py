@@ -42,7 +42,7 @@ def test_a_fault_of_ours_takes_every_order_back_and_is_told(
             engine = Engine(settings, client, address["--ws"], journal, Latch(tmp_path / "killed"), "fault")
             running = asyncio.create_task(engine.run())
             await stage.until(lambda: stage.judge.resting, "an order rests")
-            if broken == "strategy": engine.maker.strategy = Divides()
+            if broken == "strategy": engine.maker.live.strategy = Divides()
             elif broken == "core": monkeypatch.setattr(MarketMaker, "handle", nothing_works)
             else:
                 for call in ("place", "amend"): monkeypatch.setattr(Client, call, forgets)
