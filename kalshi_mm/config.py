@@ -53,7 +53,7 @@ _cents = {"gt": 0, "lt": 100, "decimal_places": 2}  # finer than a hundredth of 
 
 
 class Settings(BaseSettings):
-    "Everything that can be set, each under its name in capitals"
+    "All settings, each set under its name in capitals"
 
     model_config = SettingsConfigDict(env_file_encoding="utf-8", extra="forbid", frozen=True, env_ignore_empty=True)
 
@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     max_fill_burst: Annotated[int, Field(ge=1, le=150_000)] = 150  # contracts filled in any 15 s; the exchange holds us to it too
     min_balance: Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=2)] = Decimal("20.00")  # dollars free, to go on
 
-    # when what we are told is too old to quote on
+    # when data is too old to quote on
     max_silent_s: Annotated[int, Field(ge=12, le=300)] = 25  # seconds without anything on the stream; pings come every 10 s
     max_message_age_ms: Annotated[int, Field(ge=100, le=60_000)] = 3_000  # ms from the exchange's stamp to us
     max_clock_skew_ms: Annotated[int, Field(ge=100, le=5_000)] = 2_000  # ms between the clocks; 5 s end our signatures
@@ -154,13 +154,13 @@ class Settings(BaseSettings):
 
 # %% ../nbs/02_config.ipynb #b697f730
 class SettingsError(KalshiMMError):
-    "A setting is wrong; the text says which, why, and what would do"
+    "A setting is wrong; the text says which, why, and what is allowed"
 
 
 def misspelt(
     environ: Mapping[str, str],  # the process environment
 ) -> dict[str, str]:  # {name: the setting it was probably meant to be, or ""}
-    "Names in the environment that look like settings and are none"
+    "Find names in the environment that look like settings but aren't"
     known = {name.upper() for name in Settings.model_fields}
     found = {}
     for name in environ.keys() - known:
@@ -186,7 +186,7 @@ def find_env_file(
     folder: Path | None = None,  # to begin in; the working folder if None
     named: str | None = None,  # a path, or empty for none at all; None: as KALSHI_MM_ENV_FILE says
 ) -> Path | None:  # absolute; None if there is none. SettingsError if the one that is named isn't there
-    "The `.env` of a folder, or else the nearest one above it in the same project: a kernel in `nbs/` reads that of the checkout"
+    "Find the `.env` of a folder, or the nearest one above it in the same project: a kernel in `nbs/` reads that of the checkout"
     named = os.environ.get(_NAMED) if named is None else named
     if named is not None:
         if named and not Path(named).is_file(): raise SettingsError(f"{_NAMED}={named}: there is no such file")
@@ -200,7 +200,7 @@ def find_env_file(
 
 
 def _with_absolute_paths(settings: Settings, typed: set[str], file: Path | None) -> Settings:
-    "Paths of `.env` are meant from its folder, those of the command line and the environment from the working folder"
+    "Resolve paths: those of `.env` from its folder, those of the command line and the environment from the working folder"
     paths: dict[str, Path] = {}
     for name in ("kalshi_private_key_file", "state_dir"):
         path = getattr(settings, name).expanduser()
@@ -215,13 +215,13 @@ def _with_absolute_paths(settings: Settings, typed: set[str], file: Path | None)
 def load_settings(
     env_file: Path | None = SEARCH,  # None reads the environment alone
     environ: Mapping[str, str] | None = None,  # checked for misspelt names; the process environment if None
-    **overrides: Any,  # what the command line says; None counts as not said
+    **overrides: Any,  # from the command line; None counts as not given
 ) -> Settings:  # SettingsError if anything is wrong
-    "Settings from the command line, the environment, `.env` and the defaults, in this order; their paths are absolute"
+    "Read settings from the command line, the environment, `.env` and the defaults, in this order; paths become absolute"
     wrong = misspelt(os.environ if environ is None else environ)
     if wrong:
-        said = (f"{name} is not a setting" + (f", did you mean {near}?" if near else "") for name, near in sorted(wrong.items()))
-        raise SettingsError("; ".join(said))
+        texts = (f"{name} is not a setting" + (f", did you mean {near}?" if near else "") for name, near in sorted(wrong.items()))
+        raise SettingsError("; ".join(texts))
     file, given = find_env_file() if env_file is SEARCH else env_file, {k: v for k, v in overrides.items() if v is not None}
     try: found = Settings(_env_file=file, **given)  # type: ignore[call-arg]
     except ValidationError as e:
@@ -232,22 +232,22 @@ def load_settings(
 def settings_for_kill(
     env_file: Path | None = SEARCH,
     environ: Mapping[str, str] | None = None,  # the process environment if None
-    **overrides: Any,  # what the command line says; None counts as not said
+    **overrides: Any,  # from the command line; None counts as not given
 ) -> tuple[Settings, str]:  # and what is wrong with them; empty if nothing is
-    "Settings as far as they can be understood"
+    "Read the settings that are valid, with defaults for the others"
     try: return load_settings(env_file, environ, **overrides), ""
     except (SettingsError, OSError, ValueError) as e: wrong = str(e)
-    said: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     file: Path | None = None
     with suppress(SettingsError, OSError, ValueError):
         file = find_env_file() if env_file is SEARCH else env_file
-        said = {k.lower(): v for k, v in dotenv_values(file).items()} if file else {}
+        given = {k.lower(): v for k, v in dotenv_values(file).items()} if file else {}
     typed = {k.lower(): v for k, v in (os.environ if environ is None else environ).items()}
     typed |= {k: v for k, v in overrides.items() if v is not None}
-    said |= typed
+    given |= typed
     good: dict[str, Any] = {}
     for name, field in Settings.model_fields.items():
         kind: Any = Annotated[field.annotation, field]
         with suppress(ValidationError):
-            if name in said: good[name] = TypeAdapter(kind).validate_python(said[name])
+            if name in given: good[name] = TypeAdapter(kind).validate_python(given[name])
     return _with_absolute_paths(Settings.model_construct(**good), set(typed), file), wrong

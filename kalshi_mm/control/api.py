@@ -136,7 +136,7 @@ class Desk:
 
     def kill_progress(self) -> KillProgress | None:
         "How far the kill has come"
-        return kill_progress(self.engine.kill_report, self.engine.recent.killed_of)
+        return kill_progress(self.engine.kills.report, self.engine.recent.killed_of)
 
     def known(self, ticker: str) -> str:
         "A market's ticker; No if there is no such market"

@@ -36,7 +36,7 @@ class Account:
         "Take what earlier sessions counted; after an unclean end wait until their writes can't arrive any more"
         self.orders.trade_ids.update(e.trade_ids)
         self._sessions = e.sessions
-        if e.unclean: self.reconciler.doubt(e.ts_ms + self._live.config.patience_ms)
+        if e.unclean: self.reconciler.reads.doubt(e.ts_ms + self._live.config.patience_ms)
 
     # the stream
     def order_seen(self, e: OrderSeen) -> None:
@@ -48,7 +48,7 @@ class Account:
 
     def order_unclear(self, e: OrderUnclear) -> None:
         "Put an order in doubt whose status can't be read"
-        if self.orders.unclear(e.order_id, e.client_order_id, e.said, e.ts_ms): self.reconciler.soon()
+        if self.orders.unclear(e.order_id, e.client_order_id, e.said, e.ts_ms): self.reconciler.reads.soon()
         which = e.client_order_id or e.order_id
         self._outbox.notify("warning", f"the exchange says {e.said!r} of order {which}: the account is read")
 
@@ -65,12 +65,12 @@ class Account:
     # the lists
     def ask(self, why: str, now_ms: int) -> None:
         "Ask for a read; after a kill for one that covers every order that may rest"
-        self._outbox.add(self.reconciler.ask(self.orders, why, now_ms, everything="kill" in self._watch.halts.active))
+        self._outbox.add(self.reconciler.reads.ask(self.orders, why, now_ms, everything="kill" in self._watch.halts.active))
 
     def unread(self, e: AccountUnread) -> None:
         "Note that the lists could not be read; after some time that is a halt"
         reason = f"the account can't be read: {e.reason}"
-        if self.reconciler.unread(e, self._live.config): self._watch.set("account", reason, e.ts_ms)
+        if self.reconciler.reads.failed(e, self._live.config): self._watch.set("account", reason, e.ts_ms)
         else: self._outbox.notify("warning", reason)
 
     def read(self, e: AccountRead) -> None:
@@ -99,10 +99,10 @@ class Account:
             if is_ours(o.client_order_id) and o.client_order_id not in self._leaving:
                 self._leaving.add(o.client_order_id)
                 self._outbox.add(Cancel("left by an earlier session", o.client_order_id, o.order_id, o.ticker))
-                self.reconciler.soon(again_ms)
+                self.reconciler.reads.soon(again_ms)
         if "kill" in self._watch.halts.active and self.resting:
             self._outbox.add(CancelAll(f"{self.resting} orders still rest after the kill"))
-            self.reconciler.soon(again_ms)
+            self.reconciler.reads.soon(again_ms)
 
     def _count(self, fill: Fill, now_ms: int) -> bool:  # whether it is new
         new = self.orders.fill(fill, now_ms)

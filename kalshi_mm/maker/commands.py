@@ -38,7 +38,7 @@ class Commands:
                 for rule in ("group", ELSEWHERE):  # a kill cancels everything, so what was cancelled before is settled
                     if halts.of(rule): self._watch.release(rule, e.who)
             case "reset" if e.detail != "kill": self._watch.release(e.detail, e.who)
-            case "reconcile": reconciler.soon()
+            case "reconcile": reconciler.reads.soon()
             case "accept" if "drift" in halts.active:
                 self._outbox.notify("warning", f"{e.who}: {reconciler.accept(self._account.orders)}")
             case "reduce_only" if e.detail in ("on", "off"):
@@ -57,7 +57,7 @@ class Commands:
         self._controls.quoting = False
         self._account.elsewhere_cancels.explained()
         self._watch.set("kill", f"by {e.who}{': ' + e.detail if e.detail else ''}", e.ts_ms)
-        if not self._account.reconciler.reading: self._account.ask("to see that nothing rests after the kill", e.ts_ms)
+        if not self._account.reconciler.reads.reading: self._account.ask("to see that nothing rests after the kill", e.ts_ms)
         self._outbox.add_first(CancelAll(f"killed by {e.who}", e.verb == "kill_all"))
         self._account.orders.canceling_all(e.ts_ms)
 

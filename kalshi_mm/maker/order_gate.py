@@ -44,7 +44,7 @@ class OrderGate:
         for a in writes:
             if not isinstance(a, Place) and now_ms < orders.all[a.client_order_id].refused_ms + config.refused_ms: continue
             if isinstance(a, Cancel):
-                orders.canceling(a, now_ms)
+                orders.all[a.client_order_id].canceling(now_ms)
                 self._outbox.add(a)
                 continue
             w = orders.all[a.client_order_id] if isinstance(a, Amend) else None
@@ -63,7 +63,7 @@ class OrderGate:
             self._last_id += 1
             a = structs.replace(a, client_order_id=client_id(self._live.config.session, self._last_id))
             self._orders.sent(a, now_ms)
-        else: self._orders.amending(a, now_ms)
+        else: self._orders.all[a.client_order_id].amending(a, now_ms)
         self._outbox.add(a)
 
     def _show_refusal(self, a: Place | Amend, why: str) -> None:

@@ -42,7 +42,7 @@ class Requoter:
         if every: self._tend(now_ms)
         for ticker in list(listed) if every else sorted(markets.changed): self._books.value(listed[ticker], now_ms)
         self._count_quoting_time(now_ms)
-        if self._watch.day or self._account.reconciler.ready:  # losses of before the first day aren't its own
+        if self._watch.day or self._account.reconciler.reads.ready:  # losses of before the first day aren't its own
             self._watch.measure(listed, markets.profit, self._live.config.limits, now_ms)
         look_at_all = every or self._watch.halts or not self._controls.quoting
         tickers = list(listed) if look_at_all else sorted(markets.changed)
@@ -68,9 +68,9 @@ class Requoter:
         "Ask for reads that are due, forget what is over, and set halts whose time has come"
         self._markets.decide_all, self._tended_ms = False, now_ms
         config, account, listed = self._live.config, self._account, self._markets.listed
-        orders, reconciler = account.orders, account.reconciler
-        if reconciler.asked_ms < self._controls.stop_due_ms <= now_ms: reconciler.soon(now_ms)
-        if why := reconciler.due(orders, config, now_ms): account.ask(why, now_ms)
+        orders, reads = account.orders, account.reconciler.reads
+        if reads.asked_ms < self._controls.stop_due_ms <= now_ms: reads.soon(now_ms)
+        if why := reads.due(orders, config, now_ms): account.ask(why, now_ms)
         if books := self._books.audit.due(listed.values(), config.audit_every_ms, now_ms):
             self._outbox.add(ReadBooks("the audit", books))
         orders.forget(now_ms - _FORGET_MS)

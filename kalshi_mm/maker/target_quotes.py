@@ -31,7 +31,7 @@ class TargetQuotes:
         if not self._controls.quoting: return "stopped"
         if slot.paused: return f"paused by {slot.paused}"
         if not slot.quoted: return f"{market.series_ticker} is not the series that is traded here"
-        if not self._account.reconciler.ready: return "waiting for the account to be read"
+        if not self._account.reconciler.reads.ready: return "waiting for the account to be read"
         if not market.active: return f"the market is {market.status}"
         if now_ms < market.open_ms: return "the market isn't open yet"
         if now_ms >= market.close_ms - 1000 * config.stop_before_close_s: return "the market is about to close"

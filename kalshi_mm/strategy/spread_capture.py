@@ -14,7 +14,7 @@ from .protocol import NoQuote, Quotes, View
 
 # %% ../../nbs/strategy/02_spread_capture.ipynb #fedcaf48
 class Params(Struct, frozen=True):
-    "What a person sets for spread capture"
+    "The parameters of spread capture"
 
     min_spread: Price = 5 * CENT  # the others' spread from which there is something to earn
     size: Count = 10 * CONTRACT  # of each quote
@@ -25,13 +25,13 @@ class Params(Struct, frozen=True):
 
 # %% ../../nbs/strategy/02_spread_capture.ipynb #04cc0acc
 class SpreadCapture:
-    "Quote inside the others' spread where it is wide enough"
+    "Quotes inside the others' spread where it is wide enough"
 
     def __init__(self, params: Params):
         self.params = params
 
     def quote(self, view: View) -> Quotes:
-        "Both sides of one market, each with its reason"
+        "Return both sides of one market, each with its reason"
         p = self.params
         if view.bid is None or view.ask is None:
             return Quotes.none(f"nobody else {'bids' if view.bid is None else 'offers'}: no spread to stand in")
@@ -47,7 +47,7 @@ class SpreadCapture:
         edge = cost(ask - bid, p.size) - view.fees.estimate(bid, p.size, False) - view.fees.estimate(ask, p.size, False)
         if edge <= 0:
             return Quotes.none(f"{width}: fees take the {cents(ask - bid)} between {cents(bid)} and {cents(ask)}")
-        why = f"{width}, earns {dollars(edge)} a round trip of {contracts(p.size)}{self._skew_words(view)}"
+        why = f"{width}, earns {dollars(edge)} a round trip of {contracts(p.size)}{self._skew_text(view)}"
         return Quotes(self._sized(view, Side.BID, bid, why), self._sized(view, Side.ASK, ask, why))
 
     def _shift(self, net: Count) -> int:
@@ -55,7 +55,7 @@ class SpreadCapture:
         ticks = self.params.skew_ticks * min(abs(net), self.params.max_position) // self.params.max_position
         return -ticks if net > 0 else ticks
 
-    def _skew_words(self, view: View) -> str:
+    def _skew_text(self, view: View) -> str:
         shift = self._shift(view.net)
         return f", {abs(shift)} ticks {'down' if shift < 0 else 'up'} for the position of {contracts(view.net)}" if shift else ""
 
@@ -73,7 +73,7 @@ class SpreadCapture:
         return min(bid, grid.floor(middle)), max(ask, grid.ceil(middle))
 
     def _sized(self, view: View, side: Side, price: Price, why: str) -> Quote | NoQuote:
-        "The quote in the size that the position limit leaves"
+        "Size a quote to the room that the position limit leaves"
         room = self.params.max_position - side.sign * view.net
         if room <= 0:
             return NoQuote(side, f"position {contracts(view.net)} is at the limit of {contracts(self.params.max_position)}")
@@ -82,14 +82,14 @@ class SpreadCapture:
         return Quote(side, price, min(self.params.size, room), why)
 
     def _narrow(self, view: View, spread: Price) -> Quotes:
-        "No new risk in a narrow spread; a position may still leave"
+        "Take no new risk in a narrow spread, but let a position be reduced"
         assert view.bid is not None and view.ask is not None
         why = f"spread {cents(spread)} is under the minimum of {cents(self.params.min_spread)}"
         bid: Quote | NoQuote = NoQuote(Side.BID, why)
         ask: Quote | NoQuote = NoQuote(Side.ASK, why)
         if self.params.unwind and view.net:
             size = min(self.params.size, abs(view.net))
-            words = f"{why}; joins to reduce the position of {contracts(view.net)}"
-            if view.net < 0: bid = Quote(Side.BID, view.bid[0], size, words)
-            else: ask = Quote(Side.ASK, view.ask[0], size, words)
+            joins = f"{why}; joins to reduce the position of {contracts(view.net)}"
+            if view.net < 0: bid = Quote(Side.BID, view.bid[0], size, joins)
+            else: ask = Quote(Side.ASK, view.ask[0], size, joins)
         return Quotes(bid, ask)

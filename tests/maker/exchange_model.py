@@ -356,7 +356,7 @@ class Model:
         core, truth = self.maker, self.truth
         assert {f.trade_id for f in truth.fills} == core.orders.trade_ids
         assert {t: s.position.net for t, s in core.slots.items()} == {t: truth.net(t) for t in TICKERS}
-        assert not core.orders.own.doubtful and core.reconciler.ready and core.resting == 0, core.orders.own.pending()
+        assert not core.orders.own.doubtful and core.reconciler.reads.ready and core.resting == 0, core.orders.own.pending()
         assert not [o for o in truth.resting() if is_ours(o.client_order_id)], "left behind"
         assert {o.order_id for o in truth.resting()} == set(core.orders.foreign)
         still = {h.rule for h in core.halts.active.values() if not RULES[h.rule].latched}

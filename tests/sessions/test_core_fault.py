@@ -49,8 +49,8 @@ def test_a_fault_of_ours_takes_every_order_back_and_is_told(
             await stage.until(lambda: not stage.judge.resting, "nothing rests", within_s=10)
             placed = stage.judge.placed
             assert {"strategy": "ZeroDivisionError", "core": "KeyError", "shell": "TypeError"}[broken] in engine.status().error
-            engine.kill("test")
-            await stage.until(lambda: engine.kill_report and engine.kill_report.verified_ms, "the kill is verified", within_s=10)
+            report = engine.kill("test")
+            await stage.until(lambda: report.verified_ms, "the kill is verified", within_s=10)
             engine.end("by the test")
             outcome = await asyncio.wait_for(running, 30)
             assert outcome.resting == [] and outcome.status.error and stage.judge.placed == placed
