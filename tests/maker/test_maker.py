@@ -408,7 +408,7 @@ def test_only_an_end_that_nothing_explains_counts_as_canceled_elsewhere(explaine
     else: seen_canceled(maker, 1, now)
     if explained == "pause": maker.handle(ExchangeStatus(now + 4000, True, False))
     if explained == "group":
-        maker.group_id = "g"
+        maker.handle(GroupSeen(now, "g", "adopted"))
         maker.handle(GroupSeen(now + 4000, "g", "triggered"))
     if explained == "market": maker.handle(MarketStatus(now + 4000, "X", "closed"))
     if explained == "kill": maker.handle(Command(now + 4000, "kill", "cli"))
