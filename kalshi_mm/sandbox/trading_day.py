@@ -170,7 +170,7 @@ class Publisher:
 
     def __init__(self, exchange: Exchange, data: MarketData):
         self.sessions: set[Session] = set()
-        self.on_told: Callable[[], None] = lambda: None  # called when sessions may have something to send
+        self.on_published: Callable[[], None] = lambda: None  # called when sessions may have frames to send
         self._exchange, self._data = exchange, data
         self._quoted: dict[str, Figures] = {}  # as last told on the ticker channel
 
@@ -190,7 +190,7 @@ class Publisher:
             if (f := self._data.figures(ticker)) != self._quoted.get(ticker):
                 self._quoted[ticker] = f
                 for s in self.sessions: s.publish(ticker_update(self._exchange.market(ticker), f, now), now)
-        self.on_told()
+        self.on_published()
 
     def _rendered(self, h: Happening) -> list[Update]:
         "What the stream says of a happening"
