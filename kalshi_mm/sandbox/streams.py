@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHANNELS', 'ERRORS', 'MOST_MARKETS', 'MOST_COMMANDS', 'Channel', 'Update', 'Source', 'Frame', 'Subscription',
-           'CommandError', 'Session']
+           'CommandError', 'Outbox', 'Subscriptions', 'Commands', 'Session']
 
 # %% ../../nbs/sandbox/14_streams.ipynb #72fc7b8b
 from collections import deque
@@ -16,7 +16,7 @@ from msgspec import Raw, Struct
 
 # %% ../../nbs/sandbox/14_streams.ipynb #da2fd7c0
 class Channel(Struct, frozen=True):
-    "What is particular about a channel"
+    "The properties of a channel"
 
     sequenced: bool
     by_market: bool  # whether a subscription may be narrowed to markets
@@ -31,7 +31,7 @@ CHANNELS = {
 
 # %% ../../nbs/sandbox/14_streams.ipynb #874804dd
 class Update:
-    "Something to tell the subscribers of a channel"
+    "A message for the subscribers of a channel"
 
     __slots__ = ("channel", "kind", "ticker", "account", "_msg", "_no_leg", "_owner", "_own", "_forms")
 
@@ -43,9 +43,9 @@ class Update:
         *,
         ticker: str = "",  # the market it is about, if any
         account: str = "",  # the only one who may see it; empty for everyone
-        no_leg: dict[str, object] | None = None,  # what differs where NO is in NO prices
+        no_leg: dict[str, object] | None = None,  # fields that differ where NO is in NO prices
         owner: str = "",  # the account that caused it
-        own: dict[str, object] | None = None,  # what only the owner sees
+        own: dict[str, object] | None = None,  # fields that only the owner sees
     ):
         self.channel, self.kind, self.ticker, self.account = channel, kind, ticker, account
         self._msg, self._no_leg, self._owner, self._own = msg, no_leg or {}, owner, own or {}
@@ -71,7 +71,7 @@ class Source(Protocol):
 
 # %% ../../nbs/sandbox/14_streams.ipynb #a7f24f3c
 class Frame(Struct, omit_defaults=True):
-    "What goes over the socket"
+    "A message on the socket"
 
     type: str
     id: int = 0
@@ -92,8 +92,13 @@ class Subscription(Struct):
     seq: int = 0  # of its last message
     queued: int = 0  # frames that wait to be sent
 
+    def next(self) -> int:
+        "Number one more message"
+        self.seq += 1
+        return self.seq
+
     def wants(self, update: Update, account: str) -> bool:
-        "Whether this is for the subscription"
+        "Whether an update is for this subscription"
         return ((self.tickers is None or update.ticker in self.tickers)
                 and (not update.account or update.account == account))
 
@@ -120,14 +125,14 @@ _Params = dict[str, object]
 
 
 def _strings(params: _Params, one: str, many: str) -> list[str]:
-    "The words under `one` or `many`; CommandError 11 if both are given or either is malformed"
+    "The strings under `one` or `many`; CommandError 11 if both are given or either is malformed"
     single, several = params.get(one), params.get(many)
     if single is not None and several is not None: raise CommandError(11)
-    words = several if several is not None else [] if single is None else [single]
-    if not isinstance(words, list): raise CommandError(11)
-    found = [w for w in words if isinstance(w, str) and w]
-    if len(found) < len(words): raise CommandError(11)
-    return found
+    given = several if several is not None else [] if single is None else [single]
+    if not isinstance(given, list): raise CommandError(11)
+    strings = [text for text in given if isinstance(text, str) and text]
+    if len(strings) < len(given): raise CommandError(11)
+    return strings
 
 
 def _flag(params: _Params, name: str) -> bool:
@@ -142,7 +147,7 @@ def _whole(value: object) -> int:
 
 
 def _check_shards(params: _Params) -> None:
-    "Shards of the communications channel, which carries nothing here"
+    "Check the shards of the communications channel, which carries nothing here"
     factor, key = params.get("shard_factor"), params.get("shard_key")
     if factor is None and key is None: return
     if factor is None: raise CommandError(20)
@@ -151,88 +156,108 @@ def _check_shards(params: _Params) -> None:
     if not 0 <= _whole(key or 0) < _whole(factor): raise CommandError(21)
 
 # %% ../../nbs/sandbox/14_streams.ipynb #5d1ba571
+class Outbox:
+    "The frames that wait for a client"
+
+    def __init__(self) -> None:
+        self.now_ms = 0  # UTC, the stamp of frames that are added
+        self._frames: deque[tuple[Subscription | None, bytes]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def add(self, sub: Subscription | None, frame: Frame) -> None:
+        "Queue a frame, of a subscription or of none"
+        frame.sending_ts_ms = self.now_ms
+        if sub: sub.queued += 1
+        self._frames.append((sub, msgspec.json.encode(frame)))
+
+    def pop(self) -> bytes:
+        "The next frame to send; IndexError if none waits"
+        sub, frame = self._frames.popleft()
+        if sub: sub.queued -= 1
+        return frame
+
+    def forget(self, sub: Subscription) -> None:
+        "Drop the waiting frames of a subscription"
+        self._frames = deque(f for f in self._frames if f[0] is not sub)
+
+# %% ../../nbs/sandbox/14_streams.ipynb #c7457a9f
+class Subscriptions:
+    "The subscriptions of one connection, and the frames that they send"
+
+    def __init__(
+        self,
+        account: str,  # of the client
+        limit: int,  # frames that may wait for one subscription
+    ):
+        self.account, self.limit, self.outbox = account, limit, Outbox()
+        self.by_sid: dict[int, Subscription] = {}
+        self._last_sid = 0
+
+    def open(self, channel: str, tickers: set[str] | None, yes_price: bool, brief: bool) -> Subscription:
+        "A new subscription"
+        self._last_sid += 1
+        sub = self.by_sid[self._last_sid] = Subscription(self._last_sid, channel, tickers, yes_price, brief)
+        return sub
+
+    def send(self, sub: Subscription, update: Update, number: int = 0) -> None:
+        "Queue an update, as the answer to the command `number` if it is above zero"
+        if sub.queued >= self.limit: return self.end(sub, 25)
+        seq = sub.next() if CHANNELS[sub.channel].sequenced else 0
+        self.outbox.add(sub, Frame(update.kind, number, sub.sid, seq, update.form(self.account, sub.yes_price)))
+
+    def end(self, sub: Subscription, code: int) -> None:
+        "End a subscription with a terminal error"
+        del self.by_sid[sub.sid]
+        self.outbox.forget(sub)
+        self.refuse(CommandError(code, sub), 0)
+
+    def refuse(self, error: CommandError, number: int) -> None:
+        "Queue an error; one of a subscription carries its `sid` and counts like its messages"
+        sub, sid, seq = error.sub, 0, 0
+        if sub: sid, seq = sub.sid, sub.next() if CHANNELS[sub.channel].sequenced else 0
+        self.outbox.add(sub, Frame("error", number, sid, seq, {"code": error.code, "msg": str(error)}))
+
+# %% ../../nbs/sandbox/14_streams.ipynb #f3a9bc94
 MOST_MARKETS = 10_000  # of one subscription
 MOST_COMMANDS = 10_000  # in a second
 
 
-class Session:
-    "One connection: what it has subscribed to, and the frames that wait for it"
+class Commands:
+    "Carries out the commands of one connection"
 
     def __init__(
         self,
-        account: str,  # who is connected
+        subs: Subscriptions,
         source: Source,
-        limit: int = 20_000,  # frames that may wait for one subscription
-        markets: int = MOST_MARKETS,  # of one subscription
-        commands: int = MOST_COMMANDS,  # in a second
+        markets: int,  # most of one subscription
+        rate: int,  # most commands in a second
     ):
-        self.account, self.limit = account, limit
-        self._source, self._most_markets, self._most_commands = source, markets, commands
-        self._outgoing: deque[tuple[Subscription | None, bytes]] = deque()
-        self._subs: dict[int, Subscription] = {}
-        self._sids = 0
-        self._now_ms = 0
-        self._second, self._commands = 0, 0  # how many commands came in which second
+        self._subs, self._source, self._most_markets, self._rate = subs, source, markets, rate
+        self._second, self._count = 0, 0  # the current second, and the commands in it
 
-    def __len__(self) -> int:
-        return len(self._outgoing)  # frames that wait
-
-    def pop(self) -> bytes:
-        "The next frame to send; IndexError if none waits"
-        sub, frame = self._outgoing.popleft()
-        if sub: sub.queued -= 1
-        return frame
-
-    def publish(self, update: Update, now_ms: int) -> None:
-        "Tell the subscriptions that want it"
-        self._now_ms = now_ms
-        for sub in list(self._subs.values()):
-            if sub.channel == update.channel and sub.wants(update, self.account): self._tell(sub, update)
-
-    def receive(
+    def carry_out(
         self,
-        text: str | bytes,  # a command
-        now_ms: int,  # UTC
-    ) -> None:
-        "Carry out a command, and queue its answer"
-        self._now_ms, number = now_ms, 0
-        try:
-            command = msgspec.json.decode(text)
-            if not isinstance(command, dict): raise CommandError(1)
-            number = command.get("id", 0)
-            if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-                number = 0
-                raise CommandError(11)
-            self._carry_out(command, number)
-        except msgspec.DecodeError:
-            self._refuse(CommandError(1), number)
-        except CommandError as e:
-            self._refuse(e, number)
-
-    def renumber(self, by: int) -> None:
-        "Let the numbers of all subscriptions jump, as no exchange should"
-        for sub in self._subs.values(): sub.seq = max(0, sub.seq + by)
-
-    def fail(self, code: int) -> None:
-        "End all subscriptions by a terminal error"
-        for sub in list(self._subs.values()): self._end(sub, code)
-
-    def _count(self) -> None:
-        second = self._now_ms // 1000
-        self._second, self._commands = second, self._commands + 1 if second == self._second else 1
-        if self._commands > self._most_commands: raise CommandError(27)
-
-    def _carry_out(self, command: dict[str, object], number: int) -> None:
-        self._count()
+        command: dict[str, object],
+        number: int,  # its `id`, 0 if it has none
+    ) -> None:  # CommandError if it can't be done
+        "Do what a command says, and queue the answer"
+        self._meter()
         verbs: dict[object, Callable[[_Params, int], None]] = {
             "subscribe": self._subscribe, "update_subscription": self._update, "unsubscribe": self._unsubscribe}
         verb, params = command.get("cmd"), command.get("params")
         if verb == "list_subscriptions":
-            held: list[dict[str, object]] = [{"channel": s.channel, "sid": s.sid} for s in self._subs.values()]
-            self._queue(None, Frame("ok", number, msg=held))
+            held: list[dict[str, object]] = [{"channel": s.channel, "sid": s.sid} for s in self._subs.by_sid.values()]
+            self._subs.outbox.add(None, Frame("ok", number, msg=held))
         elif not isinstance(verb, str) or verb not in verbs: raise CommandError(5)
         elif not isinstance(params, dict): raise CommandError(2)
         else: verbs[verb](params, number)
+
+    def _meter(self) -> None:
+        second = self._subs.outbox.now_ms // 1000
+        self._second, self._count = second, self._count + 1 if second == self._second else 1
+        if self._count > self._rate: raise CommandError(27)
 
     def _subscribe(self, params: _Params, number: int) -> None:
         channels = params.get("channels")
@@ -244,16 +269,14 @@ class Session:
         if len(tickers) > self._most_markets: raise CommandError(26)
         if "communications" in channels: _check_shards(params)
         for channel in channels:
-            self._sids += 1
-            some = set(tickers) if tickers and CHANNELS[channel].by_market else None
-            sub = self._subs[self._sids] = Subscription(self._sids, channel, some, yes, brief)
-            self._queue(sub, Frame("subscribed", number, msg={"channel": channel, "sid": sub.sid}))
+            sub = self._subs.open(channel, set(tickers) if tickers and CHANNELS[channel].by_market else None, yes, brief)
+            self._subs.outbox.add(sub, Frame("subscribed", number, msg={"channel": channel, "sid": sub.sid}))
             self._show(sub, tickers, first)
 
     def _update(self, params: _Params, number: int) -> None:
         sids = [params["sid"]] if "sid" in params else params.get("sids")
         if not isinstance(sids, list) or len(sids) != 1 or ("sid" in params and "sids" in params): raise CommandError(12)
-        sub = self._subs.get(_whole(sids[0]))
+        sub = self._subs.by_sid.get(_whole(sids[0]))
         if sub is None: raise CommandError(7)
         action = params.get("action")
         if not action: raise CommandError(15, sub)
@@ -268,16 +291,16 @@ class Session:
             sub.tickers |= set(tickers)
         elif sub.tickers is not None: sub.tickers -= set(tickers)
         msg: dict[str, object] = {} if sub.brief else {"market_tickers": sorted(sub.tickers or ())}
-        self._queue(sub, Frame("ok", number, sub.sid, self._next(sub), msg))
+        self._subs.outbox.add(sub, Frame("ok", number, sub.sid, sub.next(), msg))
         if action == "add_markets": self._show(sub, tickers, _flag(params, "send_initial_snapshot"))
 
     def _unsubscribe(self, params: _Params, number: int) -> None:
         sids = params.get("sids")
         if not isinstance(sids, list) or not sids: raise CommandError(4)
         for sid in map(_whole, sids):
-            sub = self._subs.pop(sid, None)
-            if sub: self._queue(sub, Frame("unsubscribed", number, sid, self._next(sub)))
-            else: self._refuse(CommandError(7), number)
+            sub = self._subs.by_sid.pop(sid, None)
+            if sub: self._subs.outbox.add(sub, Frame("unsubscribed", number, sid, sub.next()))
+            else: self._subs.refuse(CommandError(7), number)
 
     def _markets(self, params: _Params, channels: Iterable[str]) -> list[str]:
         ids = _strings(params, "market_id", "market_ids")
@@ -286,33 +309,72 @@ class Session:
         return list(dict.fromkeys(tickers + [self._source.ticker_of(i) for i in ids]))
 
     def _show(self, sub: Subscription, tickers: Iterable[str], first: bool = False, number: int = 0) -> None:
-        "Send the state of markets, as far as the channel has one to begin with"
+        "Send the state of markets, if the channel begins with one"
         show = self._source.snapshot if sub.channel == "orderbook_delta" else self._source.quote
         if sub.channel != "orderbook_delta" and not (first and sub.channel == "ticker"): return
         for ticker in tickers:
-            if update := show(ticker): self._tell(sub, update, number)
+            if update := show(ticker): self._subs.send(sub, update, number)
 
-    def _next(self, sub: Subscription) -> int:
-        sub.seq += 1
-        return sub.seq
+# %% ../../nbs/sandbox/14_streams.ipynb #4d209fa7
+class Session:
+    "One connection: its subscriptions, and the frames that wait for it"
 
-    def _tell(self, sub: Subscription, update: Update, number: int = 0) -> None:
-        if sub.queued >= self.limit: return self._end(sub, 25)
-        seq = self._next(sub) if CHANNELS[sub.channel].sequenced else 0
-        self._queue(sub, Frame(update.kind, number, sub.sid, seq, update.form(self.account, sub.yes_price)))
+    def __init__(
+        self,
+        account: str,  # of the client
+        source: Source,
+        limit: int = 20_000,  # frames that may wait for one subscription
+        markets: int = MOST_MARKETS,  # of one subscription
+        commands: int = MOST_COMMANDS,  # in a second
+    ):
+        self.account, self._subs = account, Subscriptions(account, limit)
+        self._outbox, self._commands = self._subs.outbox, Commands(self._subs, source, markets, commands)
 
-    def _end(self, sub: Subscription, code: int) -> None:
-        "End a subscription by a terminal error"
-        del self._subs[sub.sid]
-        self._outgoing = deque(f for f in self._outgoing if f[0] is not sub)
-        self._refuse(CommandError(code, sub), 0)
+    @property
+    def limit(self) -> int:
+        "Frames that may wait for one subscription"
+        return self._subs.limit
 
-    def _refuse(self, error: CommandError, number: int) -> None:
-        sub, sid, seq = error.sub, 0, 0
-        if sub: sid, seq = sub.sid, self._next(sub) if CHANNELS[sub.channel].sequenced else 0
-        self._queue(sub, Frame("error", number, sid, seq, {"code": error.code, "msg": str(error)}))
+    @limit.setter
+    def limit(self, frames: int) -> None: self._subs.limit = frames
 
-    def _queue(self, sub: Subscription | None, frame: Frame) -> None:
-        frame.sending_ts_ms = self._now_ms
-        if sub: sub.queued += 1
-        self._outgoing.append((sub, msgspec.json.encode(frame)))
+    def __len__(self) -> int:
+        return len(self._outbox)  # frames that wait
+
+    def pop(self) -> bytes:
+        "The next frame to send; IndexError if none waits"
+        return self._outbox.pop()
+
+    def publish(self, update: Update, now_ms: int) -> None:
+        "Queue an update for the subscriptions that it is for"
+        self._outbox.now_ms = now_ms
+        for sub in list(self._subs.by_sid.values()):
+            if sub.channel == update.channel and sub.wants(update, self.account): self._subs.send(sub, update)
+
+    def receive(
+        self,
+        text: str | bytes,  # a command
+        now_ms: int,  # UTC
+    ) -> None:
+        "Carry out a command, and queue its answer"
+        self._outbox.now_ms, number = now_ms, 0
+        try:
+            command = msgspec.json.decode(text)
+            if not isinstance(command, dict): raise CommandError(1)
+            number = command.get("id", 0)
+            if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+                number = 0
+                raise CommandError(11)
+            self._commands.carry_out(command, number)
+        except msgspec.DecodeError:
+            self._subs.refuse(CommandError(1), number)
+        except CommandError as e:
+            self._subs.refuse(e, number)
+
+    def renumber(self, by: int) -> None:
+        "Let the numbers of all subscriptions jump, as no exchange should"
+        for sub in self._subs.by_sid.values(): sub.seq = max(0, sub.seq + by)
+
+    def fail(self, code: int) -> None:
+        "End all subscriptions with a terminal error"
+        for sub in list(self._subs.by_sid.values()): self._subs.end(sub, code)
