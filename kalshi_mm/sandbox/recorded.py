@@ -30,32 +30,32 @@ class RecordedDay(Day):
         seed: int,
         *,
         start_ms: int | None = None,  # UTC of the recording, where to begin; None: at the first row
-        high: int | None = None,  # degrees, what the day settled at; None: the last prices tell
+        high: int | None = None,  # degrees, of the settlement; None: from the last prices
     ):
         super().__init__(event_of(row[1] for row in rows), calibration, seed, max(start_ms or 0, rows[0][0]))
         self.rows = rows[: bisect_left(rows, self.close_ms, key=lambda row: row[0])]
         self.high = high
         self._next = 0  # index of the first row that hasn't been followed
         self._best: dict[str, tuple[Price | None, Price | None]] = {}  # as recorded
-        self._mids: dict[str, tuple[list[int], list[Price]]] = defaultdict(lambda: ([], []))  # of each market: when, and what
+        self._mids: dict[str, tuple[list[int], list[Price]]] = defaultdict(lambda: ([], []))  # of each market: times and mids
         for ms, ticker, bid, ask in self.rows:
             for column, entry in zip(self._mids[ticker], (ms, mid(bid, ask)), strict=True): column.append(entry)
         self._at(self.at_ms, self._follow)
 
     @property
     def settled_by(self) -> str:
-        "Where the result comes from"
+        "The source of the result"
         return "the last recorded prices" if self.high is None else "the day's high"
 
     def result(self) -> dict[str, Price]:
-        "What each market pays at the end of the day"
+        "The payment of each market at the end of the day"
         if self.high is not None: return {m.ticker: pays(m, self.high) for m in self.markets}
         last = {ticker: mid(bid, ask) for _, ticker, bid, ask in self.rows}
         winner = max(last, key=lambda ticker: last[ticker])
         return {m.ticker: ONE if m.ticker == winner else 0 for m in self.markets}
 
     def _follow(self, exchange: Exchange, now_ms: int) -> None:
-        "Quote as recorded; of several rows of a ticker that are due, the last counts"
+        "Quote as recorded; of several due rows of a ticker the last counts"
         changed = {}
         while self._next < len(self.rows) and self.rows[self._next][0] <= self.at_ms:
             _, ticker, bid, ask = self.rows[self._next]
@@ -66,11 +66,11 @@ class RecordedDay(Day):
         if self._next < len(self.rows): self._at(self.rows[self._next][0], self._follow)
 
     def _worth(self, ticker: str, ahead_ms: int) -> Price | None:
-        "The mid that was recorded then; None before the first"
+        "The mid recorded at that time; None before the first"
         when, mids = self._mids[ticker]
         i = bisect_right(when, self.at_ms + ahead_ms)
         return mids[i - 1] if i else None
 
     def _taken(self, exchange: Exchange, now_ms: int, ticker: str, side: Side, count: Count) -> None:
-        "After a taker of ours the recorded prices stand again: they were recorded after such takers"
+        "Restore the recorded prices after a taker: they were recorded after such takers"
         for ticker, (bid, ask) in self._best.items(): self.makers[ticker].quote(exchange, bid, ask, now_ms)

@@ -39,7 +39,7 @@ def _ms(t: datetime) -> int:
 
 def day_event(
     series: str,  # such as KXHIGHNY
-    day: date,  # whose high is bet on
+    day: date,  # of the high
     lowest: int,  # the lower tail pays below this, degrees
     *,
     open_ms: int | None = None,  # UTC; None: 10:00 New York time the day before
@@ -68,7 +68,7 @@ def pays(
     market: Market,
     high: int,  # the day's, whole degrees
 ) -> Price:  # one dollar or nothing, for each YES contract
-    "What a market settles at"
+    "The settlement value of a market"
     above = market.floor_strike is None or high >= market.floor_strike + (market.strike_type == "greater")
     below = market.cap_strike is None or high <= market.cap_strike - (market.strike_type == "less")
     return ONE if above and below else 0
@@ -77,7 +77,7 @@ def pays(
 def event_of(
     tickers: Iterable[str],  # of one event, all six
 ) -> tuple[Market, ...]:  # ValueError if they aren't the six brackets of one day
-    "The markets of an event of which only the tickers are known"
+    "The markets of an event, from their tickers"
     names = set(tickers)
     try:
         series, stamp, _ = min(names).split("-")
@@ -91,22 +91,22 @@ def event_of(
 
 # %% ../../nbs/sandbox/07_traffic.ipynb #50c89886
 class MarketClock(Struct, frozen=True):
-    "When on the wall clock a moment of the market day comes"
+    "Converts between the wall clock and market day time"
 
     wall_start_ms: int  # UTC, when the session begins
     day_start_ms: int  # UTC of the market day, where it begins
     speed: float = 1.0  # market seconds in a second of the wall clock
 
     def day_ms(self, wall_ms: int) -> int:
-        "The market day's time"
+        "Market day time"
         return self.day_start_ms + int((wall_ms - self.wall_start_ms) * self.speed)
 
     def wall_ms(self, day_ms: int) -> int:
-        "The first millisecond on the wall at which the market day has got to `day_ms`"
+        "The first millisecond of the wall clock at which the market day has reached `day_ms`"
         return self.wall_start_ms - int((self.day_start_ms - day_ms) // self.speed)
 
     def on_wall(self, market: Market) -> Market:
-        "A market with its times as clients see them"
+        "A market with its times on the wall clock"
         return replace(market, open_ms=self.wall_ms(market.open_ms), close_ms=self.wall_ms(market.close_ms))
 
 # %% ../../nbs/sandbox/07_traffic.ipynb #8da03809
@@ -117,7 +117,7 @@ class Quantiles(Struct, frozen=True):
     value: tuple[float, ...]
 
     def draw(self, rng: Random) -> float:
-        "One draw: straight lines between the quantiles, nothing beyond the first and the last"
+        "A draw, by linear interpolation between the quantiles; nothing beyond the first and the last"
         u = min(max(rng.random(), self.at[0]), self.at[-1])
         i = min(bisect_right(self.at, u), len(self.at) - 1)
         part = (u - self.at[i - 1]) / (self.at[i] - self.at[i - 1])
@@ -133,16 +133,16 @@ class Climate(Struct, frozen=True):
 
 
 class Recorded(Struct, frozen=True):
-    "Figures of the recordings that a simulation is compared with; by price class, and for mids from 10 to 90"
+    "Figures of the recordings, to compare a simulation with; by price class, and for mids from 10 to 90"
 
     spread: dict[str, float]  # mean, cents
     wide: dict[str, float]  # share of the time at 5 cents or more
-    hours: dict[str, float]  # market hours that were spent in the class
+    hours: dict[str, float]  # market hours spent in the class
     moves: dict[str, tuple[float, float, float]]  # standard deviation of the mid's move in 1, 5 and 30 minutes, cents
     sum_bids: tuple[int, int, int]  # over the six markets, cents: 5th, 50th and 95th percentile
     sum_asks: tuple[int, int, int]
     contracts: int | None  # traded in a day's six markets, median
-    kept: tuple[float, ...]  # cents that makers gain on a trade against the middle: at once, after 1, 5 and 30 minutes
+    kept: tuple[float, ...]  # cents that makers gain on a trade against the mid: at once, after 1, 5 and 30 minutes
 
 # %% ../../nbs/sandbox/07_traffic.ipynb #1bc18ad7
 class Calibration(Struct, frozen=True, forbid_unknown_fields=True):
@@ -153,12 +153,12 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True):
     widest: int  # cents
     spread_by_hour: tuple[tuple[float, ...], ...]  # chance of each class, where the mid is from 10 to 90
     updates_by_hour: tuple[float, ...]  # changes of the best prices of a market in an hour
-    hold_log_sd: float  # of the logarithm of how long a spread is held
+    hold_log_sd: float  # of the logarithm of a spread's lifetime
     move_by_hour: tuple[float, ...]  # standard deviation of the mid's move in an hour, cents
-    news_by_hour: tuple[float, ...]  # minutes with a move, as the rate of arrivals that explains them
-    overround: float  # what the six mids sum to beyond a dollar, cents
+    news_by_hour: tuple[float, ...]  # arrivals in an hour, from the share of minutes with a move
+    overround: float  # sum of the six mids beyond a dollar, cents
     takers_by_hour: tuple[float, ...]  # takers of an event in an hour
-    busy_log_sd: float  # of the logarithm of how much trades in a day
+    busy_log_sd: float  # of the logarithm of a day's volume
     prices: tuple[int, ...]  # upper end of each price class, cents
     spread_by_price: tuple[tuple[float, ...], ...]  # factor on each class of spreads
     updates_by_price: tuple[float, ...]  # factor on the updates
@@ -221,8 +221,8 @@ class Makers:
 
     def __init__(self, ticker: str, calibration: Calibration, rng: Random):
         self.ticker, self.calibration, self.rng = ticker, calibration, rng
-        self.orders: dict[Side, dict[Price, LiveOrder | None]] = {Side.BID: {}, Side.ASK: {}}  # None where nobody cared to quote
-        self.best: dict[Side, Price | None] = dict.fromkeys(Side)  # as they were last told
+        self.orders: dict[Side, dict[Price, LiveOrder | None]] = {Side.BID: {}, Side.ASK: {}}  # None where the level is empty
+        self.best: dict[Side, Price | None] = dict.fromkeys(Side)  # as last quoted
 
     def quote(
         self,
@@ -257,8 +257,8 @@ class Makers:
     def answer(
         self,
         exchange: Exchange,
-        fair: Price,  # what the rivals think that it is worth
-        seconds: float,  # since they looked last
+        fair: Price,  # in the rivals' opinion
+        seconds: float,  # since the last look
         now_ms: int,
     ) -> None:
         "Answer a stranger's better price: step in front of it, or move the other side away"
@@ -273,7 +273,7 @@ class Makers:
     def _would(self, per_s: float, seconds: float) -> bool: return self.rng.random() < 1 - exp(-per_s * seconds)
 
     def _pull(self, exchange: Exchange, side: Side, best: Price | None, now_ms: int) -> None:
-        "Cancel what is better than `best` and what is far behind it"
+        "Cancel orders that are better than `best` or far behind it"
         orders, sign = self.orders[side], side.sign
         for price in list(orders):
             if best is None or not 0 <= (best - price) * sign <= 2 * DEPTH * CENT:
@@ -287,7 +287,7 @@ class Makers:
         return order.remaining > 0 if order else ticks > 0
 
     def _place(self, exchange: Exchange, side: Side, price: Price, ticks: int, now_ms: int) -> None:
-        "Quote a level, or leave it empty; a best price takes what is in its way"
+        "Quote a level, or leave it empty; a best price takes everything in its way"
         size = self.calibration.level(ticks, self.rng)
         self.orders[side][price] = None
         if size:
@@ -313,22 +313,22 @@ class Takers:
     def __init__(self, tickers: Sequence[str], calibration: Calibration, rng: Random):
         self.tickers, self.calibration, self.rng = tickers, calibration, rng
         sd = calibration.busy_log_sd
-        self.busy = rng.lognormvariate(-sd * sd / 2, sd)  # how much of an average day's trading this day has
+        self.busy = rng.lognormvariate(-sd * sd / 2, sd)  # this day's volume as a multiple of an average day's
 
     def wait_ms(
         self,
         hour: int,  # of the market day
     ) -> int:
-        "Time until the next one comes"
+        "Time until the next taker"
         return 1 + int(self.rng.expovariate(self.busy * self.calibration.takers_by_hour[hour]) * HOUR_MS)
 
     def come(
         self,
         exchange: Exchange,
         now_ms: int,
-        worth: Callable[[str, int], Price | None],  # of a market in some milliseconds; None: nobody can tell
-    ) -> tuple[str, Side, Count]:  # ticker, side, and the contracts that it got
-        "One comes, and takes what it finds"
+        worth: Callable[[str, int], Price | None],  # of a market in some milliseconds; None if unknown
+    ) -> tuple[str, Side, Count]:  # ticker, side, and contracts filled
+        "One taker sends an order"
         cal, rng = self.calibration, self.rng
         books = [exchange.best(t) for t in self.tickers]
         rows = [cal.row(mid(bid, ask)) for bid, ask in books]
@@ -349,7 +349,7 @@ def mid(bid: Price | None, ask: Price | None) -> Price:
 
 
 def take(exchange: Exchange, account: str, ticker: str, side: Side, limit: Price, size: Count, now_ms: int) -> Count:
-    "Take up to `size` at `limit` or better; what isn't there is not waited for. Returns what was there"
+    "Take up to `size` at `limit` or better, immediate or cancel; return the contracts filled"
     if not trading(exchange, ticker): return 0
     price = min(max(limit, CENT), ONE - CENT)
     order = NewOrder(account=account, ticker=ticker, side=side, price=price, count=size, time_in_force="immediate_or_cancel")
@@ -357,7 +357,7 @@ def take(exchange: Exchange, account: str, ticker: str, side: Side, limit: Price
 
 # %% ../../nbs/sandbox/07_traffic.ipynb #d4f305ec
 class Traffic(Protocol):
-    "Those who trade in a day's markets, apart from the clients"
+    "The traders in a day's markets, apart from the clients"
 
     markets: tuple[Market, ...]  # the event, in market day time
 
@@ -373,10 +373,10 @@ class Traffic(Protocol):
         "Do all acts that are due by `day_ms`"
 
     def result(self) -> dict[str, Price]:
-        "What each market pays at the end of the day"
+        "The payment of each market at the end of the day"
 
 # %% ../../nbs/sandbox/07_traffic.ipynb #e90c967f
-Act: TypeAlias = Callable[[Exchange, int], None]  # what is done, at a protocol time
+Act: TypeAlias = Callable[[Exchange, int], None]  # takes the protocol time
 
 
 class Day(ABC):
@@ -407,15 +407,15 @@ class Day(ABC):
 
     @abstractmethod
     def result(self) -> dict[str, Price]:
-        "What each market pays at the end of the day"
+        "The payment of each market at the end of the day"
 
     @abstractmethod
     def _worth(self, ticker: str, ahead_ms: int) -> Price | None:
-        "What a market will be worth, for takers who see ahead"
+        "The value of a market some time ahead, for takers who see it"
 
     @abstractmethod
     def _taken(self, exchange: Exchange, now_ms: int, ticker: str, side: Side, count: Count) -> None:
-        "What the makers do after a taker"
+        "Let the makers react to a taker"
 
     def next_ms(self) -> int | None:
         "Market day time of the next act; None when there is none left"
