@@ -69,7 +69,7 @@ async def started(
             await process.wait()
             errors.seek(0)
             lines = errors.read().decode(errors="replace").strip().splitlines()
-            why = lines[-1].removeprefix("kalshi-mm: ") if lines else "it said nothing"
+            why = lines[-1].removeprefix("kalshi-mm: ") if lines else "it printed nothing"
             raise VenueError(f"the sandbox did not start: {why}") from None
     return Venue(announced.rest, announced.ws, announced.key_id, Path(announced.key_file), process)
 

@@ -68,7 +68,7 @@ class Markets:
         tickers: Iterable[str],  # of books and trades
     ):
         self.tickers = frozenset(tickers)
-        self.live: set[str] = set()  # those whose book is right
+        self.live: set[str] = set()  # those with a book that can be trusted
         self.changed: set[str] = set()  # those that must be read again: closing time, grid, fees
 
     def choose(self, tickers: Iterable[str]) -> None:

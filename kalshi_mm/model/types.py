@@ -100,7 +100,7 @@ class Market(Struct, frozen=True):
     ticker: str
     event_ticker: str
     series_ticker: str
-    title: str  # the outcome in words, such as "63 to 64"
+    title: str  # the outcome, such as "63 to 64"
     status: str  # the exchange's word: initialized, inactive, active, closed, determined, disputed, amended, finalized
     open_ms: int  # UTC
     close_ms: int  # UTC
@@ -109,7 +109,7 @@ class Market(Struct, frozen=True):
     floor_strike: float | None = None  # in the unit of the event, degrees for KXHIGHNY
     cap_strike: float | None = None
     exchange_index: int = 0  # the shard that trades it
-    fee_type: str = "quadratic"  # of the series, or what its event puts in its place
+    fee_type: str = "quadratic"  # of the series, or its event's override
     fee_multiplier: str = "1"  # a decimal number
     result: str = ""  # yes, no or scalar once it is known
     paid: Price | None = None  # for each YES contract; None until it is settled

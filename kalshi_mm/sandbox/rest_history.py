@@ -12,7 +12,7 @@ from ..model.types import Market
 from .requests import fault, one_of, out_of_bounds, page, rfc3339
 from .responses import Json
 from .rest_reads import Answer, Call, archived, history_ms, shown, trades_between
-from .tape import Candle, Span, stretched
+from .tape import Candle, Span, resampled
 
 # %% ../../nbs/sandbox/19_rest_history.ipynb #cb28e605
 MOST_CANDLES = 10_000  # in one answer
@@ -43,7 +43,7 @@ def candles(c: Call, ticker: str) -> list[Json]:
     "The candlesticks of a market for a query"
     start_s, end_s, minutes = (required(c, name) for name in ("start_ts", "end_ts", "period_interval"))
     one_of("period_interval", str(minutes), ("1", "60", "1440"))
-    every = stretched(c.day.tape.reel(ticker).minutes, minutes)
+    every = resampled(c.day.tape.history(ticker).minutes, minutes)
     found = [candle for candle in every if start_s <= candle.end_s <= end_s]
     before = [candle for candle in every if candle.end_s < start_s]
     if before and c.query.flag("include_latest_before_start"):

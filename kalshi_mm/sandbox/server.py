@@ -73,7 +73,7 @@ class Sandbox:
         self.day.publisher.on_published = self._endpoints.wake
         self._port = Port()
         self._pump: asyncio.Task[None] | None = None
-        self._rising: asyncio.Task[None] | None = None
+        self._restarting: asyncio.Task[None] | None = None
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> Address:
         "Listen, on a free port if it is 0, and let the day begin; OSError if the port is taken"
@@ -83,7 +83,7 @@ class Sandbox:
 
     async def stop(self) -> None:
         "Close every connection and stop listening; raise the error that ended the day, if one did"
-        if self._rising: self._rising.cancel()
+        if self._restarting: self._restarting.cancel()
         await asyncio.gather(*(c.close(1001) for c in self.lines))
         await self._port.close()
         if self._pump:
@@ -118,7 +118,7 @@ class Sandbox:
 
     def restart(self, down_ms: int) -> None:
         "End all connections, refuse new ones for a while, and come back with full buckets and the same orders"
-        self._rising = asyncio.create_task(self._restart(down_ms))
+        self._restarting = asyncio.create_task(self._restart(down_ms))
 
     async def _restart(self, down_ms: int) -> None:
         await self._port.drop()

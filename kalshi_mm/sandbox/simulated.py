@@ -249,19 +249,20 @@ class SimulatedDay(Day):
     def _taken(self, exchange: Exchange, now_ms: int, ticker: str, side: Side, count: Count) -> None:
         if not count: return
         self._quoters[ticker].taken(side, count, self.at_ms)
-        self._at(self._soon(), partial(self._quote, self._quoters[ticker]))
+        self._at(self._reaction_ms(), partial(self._quote, self._quoters[ticker]))
 
     def _news(self, exchange: Exchange, now_ms: int) -> None:
         "Let makers and informed takers learn the news, one after the other"
         self._at(self.weather.next_ms(self.at_ms), self._news)
-        for q in self._quoters.values(): self._at(self._soon(), partial(self._learn, q, self.outlook))
-        self._at(self._soon(), self._inform)
+        for q in self._quoters.values(): self._at(self._reaction_ms(), partial(self._learn, q, self.outlook))
+        self._at(self._reaction_ms(), self._inform)
 
     def _learn(self, quoter: Quoter, outlook: Outlook, exchange: Exchange, now_ms: int) -> None:
         quoter.known = outlook
         quoter.quote(exchange, self.at_ms, now_ms)
 
-    def _soon(self) -> int:
+    def _reaction_ms(self) -> int:
+        "Draw the time at which a trader reacts"
         return self.at_ms + 1 + int(self._rng.lognormvariate(0, 1) * REACTION_S * 1000)
 
     def _inform(self, exchange: Exchange, now_ms: int) -> None:

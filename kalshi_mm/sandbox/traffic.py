@@ -266,11 +266,11 @@ class Makers:
         for side, theirs in zip(Side, self.strangers(exchange), strict=True):
             other, step = ours[side.opposite], side.sign * CENT
             if theirs is None: continue
-            if (fair - theirs) * side.sign > CENT and self._would(cal.jump_per_s, seconds): wish[side] = theirs + step
-            if other is not None and self._would(cal.fade_per_s, seconds): wish[side.opposite] = other + step
+            if (fair - theirs) * side.sign > CENT and self._happens(cal.jump_per_s, seconds): wish[side] = theirs + step
+            if other is not None and self._happens(cal.fade_per_s, seconds): wish[side.opposite] = other + step
         if wish != ours: self.quote(exchange, wish[Side.BID], wish[Side.ASK], now_ms)
 
-    def _would(self, per_s: float, seconds: float) -> bool: return self.rng.random() < 1 - exp(-per_s * seconds)
+    def _happens(self, per_s: float, seconds: float) -> bool: return self.rng.random() < 1 - exp(-per_s * seconds)
 
     def _pull(self, exchange: Exchange, side: Side, best: Price | None, now_ms: int) -> None:
         "Cancel orders that are better than `best` or far behind it"
@@ -322,7 +322,7 @@ class Takers:
         "Time until the next taker"
         return 1 + int(self.rng.expovariate(self.busy * self.calibration.takers_by_hour[hour]) * HOUR_MS)
 
-    def come(
+    def arrive(
         self,
         exchange: Exchange,
         now_ms: int,
@@ -443,5 +443,5 @@ class Day(ABC):
         self._at(self.at_ms + self.takers.wait_ms(self.hour), self._taker)
 
     def _taker(self, exchange: Exchange, now_ms: int) -> None:
-        self._taken(exchange, now_ms, *self.takers.come(exchange, now_ms, self._worth))
+        self._taken(exchange, now_ms, *self.takers.arrive(exchange, now_ms, self._worth))
         self._at(self.at_ms + self.takers.wait_ms(self.hour), self._taker)

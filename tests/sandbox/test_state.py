@@ -49,7 +49,7 @@ def whole(x: Exchange, tape: Tape) -> list[Any]:
         x.markets(), queues, orders, {a: (x.ledger(a), acc.client_ids, acc.nets) for a, acc in x.records.accounts.items()},
         [(g.group_id, g.triggered, g.matched, list(g.orders)) for a in x.records.accounts for g in x.groups(a)],
         x.exchange_active, x.trading_active, sorted(x.records.expiries), x.records.clock, ids._random.getstate(),
-        tape.prints, dict(tape._reels), tape._lives])
+        tape.prints, dict(tape._histories), tape._lives])
 
 
 class Chance:
