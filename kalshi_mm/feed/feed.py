@@ -168,7 +168,7 @@ def together(
         a.not_ours + b.not_ours, a.positions | b.positions,
     )  # fmt: skip
 
-
+# %% ../../nbs/feed/05_feed.ipynb #4c6b72ce
 class TwinFeed:
     "Two streams from the same exchange as one"
 

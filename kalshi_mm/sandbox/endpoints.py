@@ -150,7 +150,7 @@ def reply_of(answer: Answer) -> Reply:
     status, body = answer
     return Reply(status, None if body is None else msgspec.json.encode(body))
 
-
+# %% ../../nbs/sandbox/21_endpoints.ipynb #9727e665
 class Endpoints:
     "The HTTP side: requests, the handshake of the stream, and the audit door"
 

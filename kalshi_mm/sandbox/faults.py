@@ -149,7 +149,7 @@ class _Active:
         self.times += 1
         return True
 
-
+# %% ../../nbs/sandbox/11_faults.ipynb #b8702d78
 class Faults:
     "Decides what goes wrong, and when"
 

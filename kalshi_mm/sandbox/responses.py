@@ -151,7 +151,7 @@ def fill(h: AccountFill, shard: int) -> Update:
     if f.client_order_id: msg["client_order_id"] = f.client_order_id
     return Update("fill", "fill", msg, ticker=f.ticker, account=h.account)
 
-
+# %% ../../nbs/sandbox/16_responses.ipynb #83ea1cf4
 def _order(o: LiveOrder, shard: int) -> Json:
     "The common fields of both forms of an order"
     msg: Json = {
@@ -269,7 +269,7 @@ class Terms(Struct, frozen=True):
     value: Price | None = None  # of a YES contract, once determined
     settled_ms: int | None = None  # UTC
 
-
+# %% ../../nbs/sandbox/16_responses.ipynb #278e1640
 _STRUCTURES = {((0, ONE, CENT),): "linear_cent", ((0, ONE, 10),): "deci_cent",
                ((0, 1000, 10), (1000, 9000, CENT), (9000, ONE, 10)): "tapered_deci_cent"}
 
@@ -294,7 +294,7 @@ def rules(m: Market) -> str:
 
 def title(m: Market) -> str: return f"{m.event_ticker}: {m.title}?"
 
-
+# %% ../../nbs/sandbox/16_responses.ipynb #4a012ce0
 def market_json(m: Market, f: Figures, t: Terms) -> Json:
     "A market for REST"
     (bid, bid_size), (ask, ask_size) = f.bid, f.ask

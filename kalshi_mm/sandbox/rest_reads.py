@@ -121,7 +121,7 @@ def by_series(c: Call) -> dict[str, list[Market]]:
     for m in c.markets.values(): groups[m.series_ticker].append(m)
     return groups
 
-
+# %% ../../nbs/sandbox/18_rest_reads.ipynb #373e79d0
 def series_list(c: Call) -> Answer:
     "GET /series"
     every = [series_json(ms[0]) for ms in by_series(c).values()]
@@ -138,7 +138,7 @@ def series_fee_changes(c: Call) -> Answer:
     "GET /series/fee_changes"
     return 200, {"series_fee_change_arr": []}
 
-
+# %% ../../nbs/sandbox/18_rest_reads.ipynb #7a5ea44b
 def events(c: Call) -> Answer:
     "GET /events"
     groups: dict[str, list[Market]] = defaultdict(list)
@@ -164,7 +164,7 @@ def event(c: Call) -> Answer:
     if c.query.flag("with_nested_markets"): return 200, {"event": about | {"markets": each}, "markets": []}
     return 200, {"event": about, "markets": each}
 
-
+# %% ../../nbs/sandbox/18_rest_reads.ipynb #4d117ff6
 def markets(c: Call) -> Answer:
     "GET /markets"
     q = c.query
@@ -323,7 +323,7 @@ def netting(c: Call) -> Answer:
     nets = c.day.exchange.nets(c.account)
     return 200, {"netting_configs": [{"subaccount_number": 0, "enabled": nets, "exchange_index": 0}]}
 
-
+# %% ../../nbs/sandbox/18_rest_reads.ipynb #29a55cd4
 def orders(c: Call) -> Answer:
     "GET /portfolio/orders"
     q, facts = c.query, {m.ticker: m for m in c.markets.values()}
@@ -345,7 +345,7 @@ def order(c: Call) -> Answer:
     if c.day.read_lag_ms: o = next((seen for seen in c.orders if seen.order_id == o.order_id), o)
     return 200, {"order": order_json(o, c.day.market_data.shard(o.ticker))}
 
-
+# %% ../../nbs/sandbox/18_rest_reads.ipynb #3e4161fd
 def ahead(c: Call, o: LiveOrder) -> str:
     "Contracts ahead of an order"
     return count_str(c.day.exchange.queue_ahead(o.order_id))
@@ -364,7 +364,7 @@ def queue_positions(c: Call) -> Answer:
         {"order_id": o.order_id, "market_ticker": o.ticker, "queue_position_fp": ahead(c, o)} for o in resting
         if (not tickers or o.ticker in tickers) and event in ("", facts[o.ticker].event_ticker)]}
 
-
+# %% ../../nbs/sandbox/18_rest_reads.ipynb #591f2212
 def groups(c: Call) -> Answer:
     "GET /portfolio/order_groups"
     return 200, {"order_groups": [

@@ -44,7 +44,7 @@ class Address(Struct, frozen=True):
     rest: str
     ws: str
 
-
+# %% ../../nbs/sandbox/22_server.ipynb #51d3145c
 class Sandbox:
     "The exchange on a port"
 

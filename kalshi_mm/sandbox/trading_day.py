@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HOUR_MS', 'WEEK_MS', 'NOTICE_MS', 'STAGES', 'SLICE_MS', 'next_pause', 'DayTime', 'Calendar', 'MarketData',
-           'Publisher', 'TradingDay', 'audit']
+           'Publisher', 'Events', 'TradingDay', 'audit']
 
 # %% ../../nbs/sandbox/17_trading_day.ipynb #811cabea
 from collections import deque
@@ -215,6 +215,45 @@ class Publisher:
             case GroupChange(): return [group_update(h)]
 
 # %% ../../nbs/sandbox/17_trading_day.ipynb #ecc6877a
+class Events:
+    "The events that are planned, with their traffic"
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        calendar: Calendar,
+        following: Iterable[Traffic],  # of the days after the first, in sequence
+    ):
+        self.traffic: dict[str, Traffic] = {}  # by event
+        self._exchange, self._calendar, self._following = exchange, calendar, iter(following)
+
+    def plan(self, traffic: Traffic | None) -> None:
+        "Plan the rest of an event, and if it is already listed the next one, too"
+        while traffic:
+            m, past = traffic.markets[0], 0
+            if self._exchange.lists(m.ticker):
+                status = self._exchange.market(m.ticker).status
+                past = STAGES.index({"initialized": "listed", "inactive": "active"}.get(status, status)) + 1
+            if past < len(STAGES):
+                self.traffic[m.event_ticker] = traffic
+                self._calendar.plan(m, past)
+            if not past: return
+            traffic = next(self._following, None)
+
+    def plan_next(self) -> None:
+        "Plan the following event, if there is one"
+        self.plan(next(self._following, None))
+
+    def due_traffic(self) -> tuple[int, str] | None:
+        "Time and event of the traffic's next act; None without trading or traffic"
+        if not (self._exchange.exchange_active and self._exchange.trading_active): return None
+        return min(((ms, e) for e, t in self.traffic.items() if (ms := t.next_ms()) is not None), default=None)
+
+    def next_ms(self) -> int | None:
+        "Market day time of the next act of traffic or of the calendar"
+        return min((due[0] for due in (self.due_traffic(), self._calendar.next()) if due), default=None)
+
+# %% ../../nbs/sandbox/17_trading_day.ipynb #c1981806
 SLICE_MS = 1000  # market time of one slice of traffic
 
 
@@ -243,9 +282,9 @@ class TradingDay:
         self.publisher = Publisher(exchange, self.market_data)
         self.sessions = self.publisher.sessions  # the same set
         self._commit = commit or (lambda happenings: self.tape.follow(happenings, exchange))
-        self._following, self._traffic = iter(following), dict[str, Traffic]()  # by event
+        self._events = Events(exchange, self.calendar, following)
         self.calendar.plan_pause(self.time.day_ms())
-        self._plan(traffic)
+        self._events.plan(traffic)
         while (due := self.calendar.next()) and due[0] <= self.time.day_ms() and due[2] == "listed": self._enter_stage(due[1])
         self.publish()
 
@@ -257,44 +296,23 @@ class TradingDay:
         "The time that lists of orders, fills and positions reflect"
         return self.now() - self.read_lag_ms
 
-    def _plan(self, traffic: Traffic | None) -> None:
-        "Plan the rest of an event, and if it is already listed the next one, too"
-        while traffic:
-            m, past = traffic.markets[0], 0
-            if self.exchange.lists(m.ticker):
-                status = self.exchange.market(m.ticker).status
-                past = STAGES.index({"initialized": "listed", "inactive": "active"}.get(status, status)) + 1
-            if past < len(STAGES):
-                self._traffic[m.event_ticker] = traffic
-                self.calendar.plan(m, past)
-            if not past: return
-            traffic = next(self._following, None)
-
     def step(self) -> bool:
         "Do the next act that is due; True if there is more"
-        now, due, stage = self.now(), self._due_traffic(), self.calendar.next()
+        now, due, stage = self.now(), self._events.due_traffic(), self.calendar.next()
         day_ms = self.clock.day_ms(now)
         if stage and stage[0] <= day_ms and (due is None or stage[0] <= due[0]): self._enter_stage(stage[1])
         elif due and due[0] <= day_ms:
             until = min(day_ms, due[0] + SLICE_MS, day_ms if stage is None else stage[0] - 1)
-            self._traffic[due[1]].act(self.exchange, until, now)
+            self._events.traffic[due[1]].act(self.exchange, until, now)
         self.exchange.advance(now)
         self.publish()
-        next_ms = self._next_ms()
+        next_ms = self._events.next_ms()
         return next_ms is not None and next_ms <= day_ms
 
     def wait_ms(self) -> int | None:
         "Time until the next act is due; None if there is none left"
-        next_ms = self._next_ms()
+        next_ms = self._events.next_ms()
         return None if next_ms is None else max(0, self.clock.wall_ms(next_ms) - self.now())
-
-    def _due_traffic(self) -> tuple[int, str] | None:
-        "Time and event of the traffic's next act"
-        if not (self.exchange.exchange_active and self.exchange.trading_active): return None
-        return min(((ms, e) for e, t in self._traffic.items() if (ms := t.next_ms()) is not None), default=None)
-
-    def _next_ms(self) -> int | None:
-        return min((due[0] for due in (self._due_traffic(), self.calendar.next()) if due), default=None)
 
     def _enter_stage(self, event: str) -> None:
         "Carry out the next entry of a plan"
@@ -303,17 +321,17 @@ class TradingDay:
             self.exchange.set_trading(exchange_active=self.exchange.exchange_active, trading_active=stage == "resume", now_ms=now)
             if stage == "resume": self.calendar.plan_pause(self.time.day_ms())
             return
-        traffic = self._traffic[event]
+        traffic = self._events.traffic[event]
         if stage == "listed":
             for m in traffic.markets: self._list(m, now)
-            self._plan(next(self._following, None))
+            self._events.plan_next()
         elif stage in ("determined", "finalized"):
             for ticker, value in sorted(traffic.result().items(), key=lambda pays: pays[1]):
                 if stage == "finalized": self.exchange.settle(ticker, value, now)
                 else: self.exchange.set_status(ticker, stage, now, value)
         else:
             for m in traffic.markets: self.exchange.set_status(m.ticker, stage, now)
-        if self.calendar.over(event): del self._traffic[event]
+        if self.calendar.over(event): del self._events.traffic[event]
 
     def _list(self, market: Market, now: int) -> None:
         opened = market.open_ms <= self.clock.day_ms(now)
@@ -322,7 +340,7 @@ class TradingDay:
     def decide(self, event: str, after_ms: int = 0) -> None:
         "Close an event's markets early, now or after so much market time, and determine it then"
         now, at_ms = self.now(), self.time.day_ms() + after_ms
-        for m in self._traffic[event].markets:
+        for m in self._events.traffic[event].markets:
             self.exchange.revise(replace(self.exchange.market(m.ticker), close_ms=self.clock.wall_ms(at_ms)), now)
         self.calendar.decide(event, at_ms)
         self.publish()

@@ -215,7 +215,7 @@ def trading(exchange: Exchange, ticker: str) -> bool:
     "Whether orders can be placed in a market now; traffic stays away where they can't"
     return exchange.exchange_active and exchange.trading_active and exchange.market(ticker).active
 
-
+# %% ../../nbs/sandbox/08_traffic.ipynb #28921cd8
 class Makers:
     "The rival makers of one market"
 
