@@ -8,7 +8,7 @@ __all__ = ['ceil_div', 'FeeSchedule', 'FeeAccount']
 # %% ../../nbs/model/04_fees.ipynb #5fa90619
 from msgspec import Struct
 
-from .numbers import ONE, Count, Money, Price, parse_fixed
+from .numbers import ONE, Count, Money, Price, fixed_str, parse_fixed
 
 # %% ../../nbs/model/04_fees.ipynb #298682d8
 _SCALE = 10_000  # rates are in 1/10,000
@@ -53,6 +53,10 @@ class FeeSchedule(Struct, frozen=True):
         taker, maker = _RATES.get(fee_type, _WORST)
         m = m if known else max(m, _ONE_MULTIPLIER)
         return cls(taker * m, maker * m, known)
+
+    def __repr__(self) -> str:
+        taker, maker = (fixed_str(rate, 10).rstrip("0").rstrip(".") for rate in (self.taker, self.maker))
+        return f"FeeSchedule(taker {taker}, maker {maker}{'' if self.known else ', type unknown'})"
 
     def trade_fee(
         self,
