@@ -21,7 +21,7 @@ from ..model.numbers import CENT, CONTRACT, DOLLAR, ONE, Count, Money, Price
 from ..model.numbers import cost, count_str, money_str, price_str
 from ..model.types import Fill, Market, Side, TickGrid
 from kalshi_mm.sandbox.execution import (
-    AccountFill, BookChange, GroupChange, MarketChange, OrderChange, PositionChange, TradePrint,
+    AccountFill, BookChange, GroupChange, MarketChange, OrderChange, PositionChange, TradePrint, result_of,
 )
 from .ledger import Holding, Settlement, opening_cost
 from .order_queue import LiveOrder
@@ -232,7 +232,7 @@ def settlement_json(s: Settlement, event: str, shard: int) -> Json:
     net = s.position.net
     yes, no = max(0, net), max(0, -net)
     return {"ticker": s.ticker, "exchange_index": shard, "event_ticker": event,
-            "market_result": {0: "no", ONE: "yes"}.get(s.value, "scalar"),
+            "market_result": result_of(s.value),
             "yes_count_fp": count_str(yes), "yes_total_cost_dollars": money_str(s.basis if yes else 0),
             "no_count_fp": count_str(no), "no_total_cost_dollars": money_str(s.basis if no else 0),
             "revenue": cents_of(s.paid), "value": s.value // CENT, "fee_cost": money_str(s.position.fees),
