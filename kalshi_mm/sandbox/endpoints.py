@@ -242,6 +242,7 @@ class Port:
     "A listening socket that can go away and come back"
 
     def __init__(self) -> None:
+        self._host, self._number = "", 0
         self._runner: web.AppRunner | None = None
         self._site: web.TCPSite | None = None
 
