@@ -14,14 +14,14 @@ from typing import TypeAlias
 
 # %% ../../nbs/model/01_numbers.ipynb #8bac912e
 class KalshiMMError(Exception):
-    "Something that a person can mend; the text says what is wrong and what to do"
+    "An error that a person can fix; its text says what is wrong and what to do"
 
 # %% ../../nbs/model/01_numbers.ipynb #b8de5cde
 Price: TypeAlias = int  # $0.0001
 Count: TypeAlias = int  # 0.01 contract
 Money: TypeAlias = int  # $0.000001
 
-ONE: Price = 10_000  # what a contract pays, one dollar
+ONE: Price = 10_000  # one dollar, the payout of a contract
 CENT: Price = 100  # one cent, as a price
 CONTRACT: Count = 100  # one contract
 DOLLAR: Money = 1_000_000  # one dollar, as money
@@ -81,17 +81,17 @@ def parse_money(
 
 
 def price_str(price: Price) -> str:
-    "A price as the wire writes it"
+    "A price in the wire's format"
     return fixed_str(price, 4)
 
 
 def count_str(count: Count) -> str:
-    "A count as the wire writes it"
+    "A count in the wire's format"
     return fixed_str(count, 2)
 
 
 def money_str(money: Money) -> str:
-    "Money in dollars with all six decimals, as the wire writes fees"
+    "Money in dollars with all six decimals, the wire's format of fees"
     return fixed_str(money, 6)
 
 
@@ -99,23 +99,23 @@ def cost(
     price: Price,  # of one contract
     count: Count,  # contracts
 ) -> Money:  # exact: the units multiply to $0.000001
-    "What `count` contracts cost at `price`"
+    "The cost of `count` contracts at `price`"
     return price * count
 
 # %% ../../nbs/model/01_numbers.ipynb #b02b33c7
 def cents(price: Price) -> str:
-    "A price in cents for people: 43c, 43.5c"
+    "A price in cents, for people: 43c, 43.5c"
     whole, frac = divmod(abs(price), CENT)
     return f"{'-' if price < 0 else ''}{whole}{f'.{frac:02d}'.rstrip('0') if frac else ''}c"
 
 
 def dollars(money: Money) -> str:
-    "Money in dollars for people, at least two decimals: $4.30, -$0.0175"
+    "Money in dollars with at least two decimals, for people: $4.30, -$0.0175"
     text = fixed_str(abs(money), 6)
     text = text[:-4] + text[-4:].rstrip("0")
     return f"{'-' if money < 0 else ''}${text}"
 
 
 def contracts(count: Count) -> str:
-    "A count for people: 10, 8.41"
+    "A count of contracts, for people: 10, 8.41"
     return fixed_str(count, 2).removesuffix(".00")

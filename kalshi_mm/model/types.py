@@ -23,12 +23,12 @@ class Side(StrEnum):
 
     @property
     def sign(self) -> int:
-        "What a fill on this side does to the position: +1 or -1"
+        "The sign of a fill's effect on the position: +1 or -1"
         return 1 if self is Side.BID else -1
 
     @property
     def opposite(self) -> "Side":
-        "The side that it trades with"
+        "The side that this one trades with"
         return Side.ASK if self is Side.BID else Side.BID
 
 # %% ../../nbs/model/02_types.ipynb #bfc5126d
@@ -100,7 +100,7 @@ class Market(Struct, frozen=True):
     ticker: str
     event_ticker: str
     series_ticker: str
-    title: str  # the outcome in words, such as "63 to 64"
+    title: str  # the outcome, such as "63 to 64"
     status: str  # the exchange's word: initialized, inactive, active, closed, determined, disputed, amended, finalized
     open_ms: int  # UTC
     close_ms: int  # UTC
@@ -109,7 +109,7 @@ class Market(Struct, frozen=True):
     floor_strike: float | None = None  # in the unit of the event, degrees for KXHIGHNY
     cap_strike: float | None = None
     exchange_index: int = 0  # the shard that trades it
-    fee_type: str = "quadratic"  # of the series, or what its event puts in its place
+    fee_type: str = "quadratic"  # of the series, or its event's override
     fee_multiplier: str = "1"  # a decimal number
     result: str = ""  # yes, no or scalar once it is known
     paid: Price | None = None  # for each YES contract; None until it is settled
@@ -130,7 +130,7 @@ class Quote(Struct, frozen=True):
 
 
 class OrderStatus(StrEnum):
-    "What the exchange says of an order"
+    "The status of an order"
 
     RESTING = "resting"
     CANCELED = "canceled"
@@ -151,7 +151,7 @@ class Order(Struct, frozen=True):
     expiration_ms: int | None = None  # UTC; None rests until cancelled
     group_id: str = ""
     ts_ms: int = 0  # of its last change
-    reason: str = ""  # of its last change, in the exchange's word (last_update_reason, FACTS 3.7); empty where none was told
+    reason: str = ""  # of its last change, in the exchange's word (last_update_reason, FACTS 3.7); empty if there is none
 
 
 class Fill(Struct, frozen=True):
@@ -170,12 +170,12 @@ class Fill(Struct, frozen=True):
 
     @property
     def cash(self) -> Money:
-        "What the trade did to our cash before fees: negative for a purchase"
+        "The change of our cash before fees: negative for a purchase"
         return -self.side.sign * cost(self.price, self.count)
 
 # %% ../../nbs/model/02_types.ipynb #96554125
 class Position(Struct, frozen=True):
-    "What the fills in one market add up to"
+    "The sum of the fills in one market"
 
     ticker: str
     net: Count = 0  # above zero YES, below zero NO
@@ -191,11 +191,11 @@ class Position(Struct, frozen=True):
         return Position(self.ticker, 0, self.cash + cost(value, self.net), self.fees)
 
     def pnl(self, mark: Price) -> Money:
-        "Profit, fees taken off, with open contracts valued at `mark`"
+        "Profit after fees, with open contracts valued at `mark`"
         return self.cash - self.fees + cost(mark, self.net)
 
 # %% ../../nbs/model/02_types.ipynb #30138b16
-OWNER = "kmm"  # the first part of every client_order_id of ours
+OWNER = "kmm"  # first part of each client_order_id of ours
 
 
 def client_id(
@@ -207,5 +207,5 @@ def client_id(
 
 
 def is_ours(client_order_id: str) -> bool:
-    "Whether an order was placed by this program, in whatever session"
+    "Whether this program placed an order, in any session"
     return client_order_id.startswith(f"{OWNER}-")

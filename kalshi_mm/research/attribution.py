@@ -15,10 +15,10 @@ from ..model.numbers import Money, parse_money
 
 # %% ../../nbs/research/04_attribution.ipynb #fcea2189
 class Attribution(Struct, frozen=True):
-    "Where a profit came from; captured + drift - fees = profit"
+    "The parts of a profit; captured + drift - fees = profit"
 
-    captured: Money  # earned against the middle at the time of each fill
-    drift: Money  # what the market did to the positions afterwards
+    captured: Money  # earned against the mid at the time of each fill
+    drift: Money  # later effect of the market on the positions
     fees: Money
     profit: Money
 

@@ -21,13 +21,13 @@ COLUMNS = ("ts", "ticker", "event_date", "yes_bid", "yes_ask")
 
 
 class DataError(KalshiMMError):
-    "A recording that can't be used, and why"
+    "A recording that can't be used; the text says why"
 
 
 def days(
     path: str | Path,  # of a Parquet file
 ) -> list[date]:  # ascending; DataError if the file can't be read
-    "The event days that a recording holds"
+    "The event days in a recording"
     stamps = _read(path, ["event_date"])["event_date"]
     return sorted(date.fromisoformat(str(day)) for day in stamps.unique())
 
@@ -35,7 +35,7 @@ def days(
 def read_bbo(
     path: str | Path,  # of a Parquet file
     day: date,  # the event's
-) -> list[Row]:  # by time; DataError says what is missing
+) -> list[Row]:  # by time; DataError names the fault
     "The best bids and asks of one event"
     frame = _read(path, list(COLUMNS), day)
     if frame.empty:

@@ -90,7 +90,7 @@ class Line:
         if self.state.broken: self.connect()
 
     def tell(self, events: list[Event]) -> None:
-        for event in events: self.world.told(self.world.merge.heard(self.n, event, self.state.raw))
+        for event in events: self.world.told(self.world.merge.receive(self.n, event, self.state.raw))
 
 
 class World:

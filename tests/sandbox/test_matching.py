@@ -399,7 +399,7 @@ def test_the_same_calls_make_the_same_exchange():
         rnd, ids = random.Random(1), random.Random(2)
         x = Exchange(brackets(0), ids=lambda: f"{ids.getrandbits(64):016x}")
         for name in DEPOSITS: x.open_account(name, 0, unlimited=name == "crowd")
-        for a in DEPOSITS: x._accounts[a].cash = 1000 * DOLLAR
+        for a in DEPOSITS: x.records.accounts[a].cash = 1000 * DOLLAR
         for now in range(500):
             new = NewOrder(account=rnd.choice(list(DEPOSITS)), ticker=f"E0-B{rnd.randrange(3)}", side=rnd.choice(list(Side)),
                            price=rnd.randrange(40, 60) * CENT, count=rnd.randrange(1, 900), self_trade="maker")

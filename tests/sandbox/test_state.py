@@ -39,17 +39,17 @@ def brackets(event: str, open_ms: int = 0, close_ms: int = 10**13) -> tuple[Mark
 
 def whole(x: Exchange, tape: Tape) -> list[Any]:
     "All there is of an exchange, in a form that can be compared; the queues order by order"
-    ids = x._ids
+    ids = x.records.ids
     assert isinstance(ids, Ids)
     queues = {t: [[(o.order_id, o.remaining) for o in q.meets(worst)] for q, worst in ((b.bids, 0), (b.asks, ONE))]
-              for t, b in x._books.items()}
+              for t, b in x.records.books.items()}
     orders = {o.order_id: (o.status, o.price, o.filled, o.remaining, o.expiration_ms, o.client_order_id, o.maker_fees)
-              for o in x._orders.values()}
+              for o in x.records.orders.values()}
     return deepcopy([
-        x.markets(), queues, orders, {a: (x.ledger(a), acc.client_ids, acc.nets) for a, acc in x._accounts.items()},
-        [(g.group_id, g.triggered, g.matched, list(g.orders)) for a in x._accounts for g in x.groups(a)],
-        x.exchange_active, x.trading_active, sorted(x._expiries), x._clock, ids._random.getstate(),
-        tape.prints, dict(tape._reels), tape._lives])
+        x.markets(), queues, orders, {a: (x.ledger(a), acc.client_ids, acc.nets) for a, acc in x.records.accounts.items()},
+        [(g.group_id, g.triggered, g.matched, list(g.orders)) for a in x.records.accounts for g in x.groups(a)],
+        x.exchange_active, x.trading_active, sorted(x.records.expiries), x.records.clock, ids._random.getstate(),
+        tape.prints, dict(tape._histories), tape._lives])
 
 
 class Chance:
@@ -66,7 +66,7 @@ class Chance:
             for m in brackets(f"E{self.events}"): x.list_market(m, self.now)
         for name in MEMBERS:
             if not x.has_account(name): x.open_account(name, 50 * DOLLAR, unlimited=name == "crowd")
-        resting = [o for o in x._orders.values() if o.resting] or [None]
+        resting = [o for o in x.records.orders.values() if o.resting] or [None]
         order, ticker = rng.choice(resting), rng.choice(x.markets()).ticker
         groups = [g.group_id for g in x.groups(member)] or ["none"]
         new = NewOrder(

@@ -20,7 +20,7 @@ def test_contracts_that_nothing_explains_stop_the_quoting_until_they_are_accepte
             await stage.ask(engine, "/api/strategy/stop", "POST")
             await stage.until(lambda: not stage.judge.resting, "nothing rests")
             ticker = stage.sandbox.exchange.ledger(ACCOUNT).fills[-1].ticker
-            theirs = stage.sandbox.exchange._accounts[ACCOUNT].holding(ticker)
+            theirs = stage.sandbox.exchange.records.accounts[ACCOUNT].holding(ticker)
             moved = Fill("", "", ticker, Side.BID, 5000, 7 * CONTRACT, 0, False, stage.sandbox.now())
             theirs.add(moved)  # by the exchange's own hand: no order, no fill
             await halts(stage, engine, ["drift"])
