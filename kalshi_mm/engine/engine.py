@@ -10,6 +10,8 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 
 from ..client.credentials import wall_ms
 from ..client.order_groups import Breaker
@@ -155,7 +157,7 @@ class Engine:
         self.kills = KillSwitch(client, latch, self.maker, self.inbox, self.notices, self.fault, self._sweep, now_ms)
         self.desk = CommandDesk(self.maker, self.inbox, self.notices, self.kills, self.breaker, now_ms)
         self._loop = Loop(self.inbox, self.maker, journal, self.recent, self.state, self.fault, self.kills, self.notices,
-                          self._do, lost, self._chores, now_ms)  # fmt: skip
+                          self._do, lost, partial(self.monitors.resync_wrong_books, self.maker), now_ms)  # fmt: skip
         self.command, self.kill, self.note = self.desk.give, self.kills.kill, self.notices.note
         self.began_ms, self._ending = now_ms(), ""  # why, once the end was asked for
 
@@ -184,21 +186,18 @@ class Engine:
         await self._begin()
         if quote: self.command("start", "run")
         work = (self.feed.run(), self.monitors.watch_exchange(), self.monitors.watch_stream(), self.kills.verify())
-        tasks = [asyncio.create_task(w) for w in work]
-        for task in tasks: task.add_done_callback(self.fault.of_task)
         timer = self.inbox.call_later(for_s, self.end, f"after {for_s:g} s") if for_s is not None else None
         try:
-            await self._trade()
-            left = await verify_empty(self.client, self.maker.unknown_session)
-            await self.gateway.read(ReadAccount("the end"))  # a fill may have been lost on the stream
-            self._loop.drain()
-            if left: self.note(f"the session has ended and orders still rest: {'; '.join(left)}", "error")
-            return Outcome(self._ending, left, self.status())
+            async with self.fault.watching(*work):
+                with closing(self.feed):
+                    await self._trade()
+                    left = await verify_empty(self.client, self.maker.unknown_session)
+                    await self.gateway.read(ReadAccount("the end"))  # a fill may have been lost on the stream
+                    self._loop.drain()
+                    if left: self.note(f"the session has ended and orders still rest: {'; '.join(left)}", "error")
+                    return Outcome(self._ending, left, self.status())
         finally:
             if timer: timer.cancel()
-            self.feed.close()
-            for task in tasks: task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await self.gateway.close()
             try: self.state.end()
             except JournalError as e: self.fault.declare(str(e))
@@ -211,9 +210,7 @@ class Engine:
         last_fill_ms = max([f.ts_ms for f in past.fills()], default=0)
         left = self.state.begin(killed)
         self.discovery.first_ms = min(began_ms for _, _, began_ms, _ in past.sessions())
-        actions = self._loop.step(left)
-        self.state.restored()
-        self._loop.carry_out(actions)
+        self._loop.begin(left)
         opened = [m.open_ms for m in await self.discovery.look()]
         self.gateway.fills_since_ms = min([last_fill_ms or self.discovery.first_ms, *opened])  # whole lives of open markets
         await self.monitors.read_exchange()
@@ -239,8 +236,3 @@ class Engine:
     def _sweep(self, action: CancelAll) -> None:
         self.desk.forget_start()
         self.gateway.do(action)
-
-    def _chores(self) -> None:
-        "Ask anew for books that the core has found wrong"
-        wrong = [t for t, s in self.maker.slots.items() if t in self.feed.live and not s.book.live]
-        if wrong: self.feed.resync(wrong, "the core found it wrong")

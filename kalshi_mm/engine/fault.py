@@ -7,7 +7,9 @@ __all__ = ['Fault']
 
 # %% ../../nbs/engine/14_fault.ipynb #98f0f084
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
 
 from ..client.rest import Client
 from .inbox import Inbox
@@ -43,3 +45,13 @@ class Fault:
     def of_task(self, task: asyncio.Task[None]) -> None:
         "Declare the fault of a task that has ended with an exception"
         if not task.cancelled() and (e := task.exception()): self.declare(f"{type(e).__name__}: {e}")
+
+    @asynccontextmanager
+    async def watching(self, *work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+        "Run coroutines as tasks that have to run for ever, inside a `with` block; they are cancelled at its end"
+        tasks = [asyncio.create_task(w) for w in work]
+        for task in tasks: task.add_done_callback(self.of_task)
+        try: yield
+        finally:
+            for task in tasks: task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

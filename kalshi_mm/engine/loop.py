@@ -17,7 +17,7 @@ from .kill_switch import KillSwitch
 from .notices import Notices
 from .session_state import SessionState
 from ..maker.maker import MarketMaker
-from ..model.messages import Action, Amend, Decide, Event, Notify, Place
+from ..model.messages import Action, Amend, Decide, Event, Notify, Place, Restored
 
 # %% ../../nbs/engine/18_loop.ipynb #7c8042cd
 _log = logging.getLogger("kalshi_mm")
@@ -45,6 +45,12 @@ class Loop:
         self._inbox, self._maker, self._journal, self._recent, self._state = inbox, maker, journal, recent, state
         self._fault, self._kills, self._notices, self._do = fault, kills, notices, do
         self._changed_files, self._each_second, self._now_ms = changed_files, each_second, now_ms
+
+    def begin(self, left: Restored) -> None:
+        "Give the core what earlier sessions left"
+        actions = self.step(left)
+        self._state.restored()
+        self.carry_out(actions)
 
     async def run(
         self,

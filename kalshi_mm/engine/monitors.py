@@ -16,6 +16,7 @@ from .discovery import Discovery
 from .inbox import Inbox
 from .notices import Notices
 from ..feed.feed import Feed, TwinFeed
+from ..maker.maker import MarketMaker
 from ..model.messages import ClockRead, ExchangeStatus, FeedHealth
 
 # %% ../../nbs/engine/17_monitors.ipynb #656a8001
@@ -61,6 +62,11 @@ class Monitors:
             now_ms, health = self._now_ms(), self._feed.health
             self._feed.correct(self._client.offset_ms)
             if health.connected: self._inbox.put(FeedHealth(now_ms, self.silent_ms(now_ms), health.age_ms))
+
+    def resync_wrong_books(self, maker: MarketMaker) -> None:
+        "Subscribe anew to live books that the core has found wrong"
+        wrong = [t for t, s in maker.slots.items() if t in self._feed.live and not s.book.live]
+        if wrong: self._feed.resync(wrong, "the core found it wrong")
 
     def silent_ms(self, now_ms: int) -> int:  # -1 before anything was received
         "How long nothing has been received, pings included"

@@ -49,8 +49,8 @@ class Account:
     def order_unclear(self, e: OrderUnclear) -> None:
         "Put an order in doubt whose status can't be read"
         if self.orders.unclear(e.order_id, e.client_order_id, e.said, e.ts_ms): self.reconciler.reads.soon()
-        which = e.client_order_id or e.order_id
-        self._outbox.notify("warning", f"the exchange says {e.said!r} of order {which}: the account is read")
+        order = e.client_order_id or e.order_id
+        self._outbox.notify("warning", f"the exchange says {e.said!r} of order {order}: the account is read")
 
     def fill_seen(self, e: FillSeen) -> None:
         "Count a fill; one without an order is a correction, not trading"
@@ -69,9 +69,9 @@ class Account:
 
     def unread(self, e: AccountUnread) -> None:
         "Note that the lists could not be read; after some time that is a halt"
-        reason = f"the account can't be read: {e.reason}"
-        if self.reconciler.reads.failed(e, self._live.config): self._watch.set("account", reason, e.ts_ms)
-        else: self._outbox.notify("warning", reason)
+        text = f"the account can't be read: {e.reason}"
+        if self.reconciler.reads.failed(e, self._live.config): self._watch.set("account", text, e.ts_ms)
+        else: self._outbox.notify("warning", text)
 
     def read(self, e: AccountRead) -> None:
         "Take in the lists, compare, and set or end the halts that follow"
@@ -109,7 +109,6 @@ class Account:
         if new: self._markets.fill(fill, now_ms)
         return new
 
-    # orders that others end or place
     def _resting_order(self, o: Order) -> Working | None:
         "Our order, if we quote and it rests with all that we have asked for"
         return w if self._controls.quoting and (w := self.orders.find(o)) and rests(w) else None
@@ -123,20 +122,20 @@ class Account:
 
     def _check_session(self, o: Order, now_ms: int) -> bool:  # whether it is another engine's
         "Halt if another engine has placed an order"
-        session = self.unknown_session(o)
+        if not (session := self.unknown_session(o)): return False
         why = f"an order of session {session} rests, of which this machine knows nothing: another engine trades this account"
-        if session: self._watch.set("other_engine", why, now_ms)
-        return bool(session)
+        self._watch.set("other_engine", why, now_ms)
+        return True
 
-    def unknown_session(self, o: Order) -> str:  # empty if the order is ours, a person's or a probe's
+    def unknown_session(self, o: Order) -> str:  # empty for our own orders, a person's and those of `check --probe`
         "The session that has placed an order of this program, if it is neither this one nor an earlier one of this machine"
         if not is_ours(o.client_order_id) or o.status is not OrderStatus.RESTING: return ""
         session = o.client_order_id.split("-")[1]
-        known = session in (self._live.config.session, *self._sessions) or session.startswith("probe")  # of `check --probe`
+        known = session in (self._live.config.session, *self._sessions) or session.startswith("probe")
         return "" if known else session
 
     @property
     def resting(self) -> int:
         "Orders of ours that rest or may rest, earlier sessions' included"
-        left = [o for o in self.orders.foreign.values() if is_ours(o.client_order_id) and not self.unknown_session(o)]
-        return len(self.orders.own.pending()) + len(left)
+        ours = (o for o in self.orders.foreign.values() if is_ours(o.client_order_id))
+        return len(self.orders.own.pending()) + sum(not self.unknown_session(o) for o in ours)
