@@ -165,7 +165,7 @@ def test_what_adds_risk_and_was_held_up_in_the_kernel_is_not_carried_out(m: dict
     until(lambda: found.engine, "the engine")
     for late in ({}, {"deadline_ms": 1}):
         said = found.order({**m, **late})
-        assert not said["ok"] and ("too late" in said["said"] or "until when" in said["said"])
+        assert not said["ok"] and ("too late" in said["said"] or "no deadline" in said["said"])
     assert engine.asked == []
 
 
