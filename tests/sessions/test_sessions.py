@@ -232,7 +232,7 @@ def test_bad_input_ends_in_a_sentence(exchange, tmp_path: Path):
             (["run", "--rest", "http://127.0.0.1:1/v2", "--ws", "ws://127.0.0.1:1", "--control-port", "0"], key, "refused"),
             (["run"], {"MAX_DAILY_LOS": "10"}, "did you mean MAX_DAILY_LOSS"),
             (["run"], {"MIN_SPREAD": "wide"}, "MIN_SPREAD=wide"),
-            (["run", "--for", "soon"], {}, "no length of time"),
+            (["run", "--for", "soon"], {}, "not a duration"),
             (["run", "--env", "prod"], {}, "--confirm-live"),
             (["run", "--env", "demo"], {}, "demo needs a key"),
             (["status", "--control-port", "1"], {}, "no engine is running: none is registered"),
