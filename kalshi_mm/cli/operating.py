@@ -17,7 +17,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from .terminal import ConfirmLive, Json, Meant, Port, Rest, SessionOption, Where, Ws, ask, guarded, rendered
+from .terminal import ConfirmLive, Json, Selection, Port, Rest, SessionOption, Where, Ws, ask, guarded, rendered
 from ..config import Env, settings_for_kill
 from ..control.direct_kill import Target, Verdict, find_targets, kill_target
 from ..control.remote import ControlClient, NoEngine
@@ -40,7 +40,7 @@ def status(
 ) -> None:
     """Show what a running session is doing. Example: `kalshi-mm status --json`
     """
-    meant = Meant(env, session, control_port)
+    meant = Selection(env, session, control_port)
 
     def talk(engine: ControlClient) -> str:
         if link: return meant.running().link
@@ -70,7 +70,7 @@ def start(env: Where = None, session: SessionOption = "", control_port: Port = N
         engine.post("/api/strategy/start", {"confirm": "LIVE" if confirm_live else ""})
         return "Asked to quote."
 
-    ask(Meant(env, session, control_port), talk)
+    ask(Selection(env, session, control_port), talk)
 
 
 @app.command()
@@ -91,7 +91,7 @@ def stop(
         left = engine.status().maker.resting
         return f"Asked to stop; {left} orders still rest." if left else "Stopped; the exchange has not confirmed that yet."
 
-    ask(Meant(env, session, control_port), talk)
+    ask(Selection(env, session, control_port), talk)
 
 # %% ../../nbs/cli/02_operating.ipynb #b0414d9f
 @app.command()
@@ -107,7 +107,7 @@ def reset(
         engine.post("/api/risk/reset", rule=rule)
         return f"The halt {rule} is released."
 
-    ask(Meant(env, session, control_port), talk)
+    ask(Selection(env, session, control_port), talk)
 
 # %% ../../nbs/cli/02_operating.ipynb #619dac0b
 def _one_of(tickers: list[str], market: str) -> str:  # KalshiMMError if it is not one
@@ -117,7 +117,7 @@ def _one_of(tickers: list[str], market: str) -> str:  # KalshiMMError if it is n
     return found[0]
 
 
-def _switch(meant: Meant, market: str, verb: str) -> None:
+def _switch(meant: Selection, market: str, verb: str) -> None:
     "Pause or resume one market"
     def talk(engine: ControlClient) -> str:
         ticker = _one_of([m.ticker for m in engine.status().maker.markets], market)
@@ -131,14 +131,14 @@ def _switch(meant: Meant, market: str, verb: str) -> None:
 def pause(market: Market, env: Where = None, session: SessionOption = "", control_port: Port = None) -> None:
     """Stop quoting one market until it is resumed; the others go on. Example: `kalshi-mm pause B65.5`
     """
-    _switch(Meant(env, session, control_port), market, "pause")
+    _switch(Selection(env, session, control_port), market, "pause")
 
 
 @app.command()
 def resume(market: Market, env: Where = None, session: SessionOption = "", control_port: Port = None) -> None:
     """Quote a paused market again. Example: `kalshi-mm resume B65.5`
     """
-    _switch(Meant(env, session, control_port), market, "resume")
+    _switch(Selection(env, session, control_port), market, "resume")
 
 
 @app.command("reduce-only")
@@ -154,7 +154,7 @@ def reduce_only(
         engine.post("/api/strategy/reduce-only", {"on": not off})
         return "Asked to quote both sides." if off else "Asked to quote only the side that reduces each position."
 
-    ask(Meant(env, session, control_port), talk)
+    ask(Selection(env, session, control_port), talk)
 
 # %% ../../nbs/cli/02_operating.ipynb #00e19959
 def _parameter_table(rows: list[dict[str, str]]) -> str:
@@ -182,7 +182,7 @@ def set_(
         old = engine.put("/api/parameters", changes)["old"]
         return f"Asked to set {', '.join(f'{name} {old[name]} -> {value}' for name, value in changes.items())}."
 
-    ask(Meant(env, session, control_port), talk)
+    ask(Selection(env, session, control_port), talk)
 
 # %% ../../nbs/cli/02_operating.ipynb #485dbf0d
 @app.command()
@@ -199,7 +199,7 @@ def reconcile(env: Where = None, session: SessionOption = "", control_port: Port
         if read: return "Read: nothing is unexplained."
         return f"Asked to read; {_RECONCILE_WAIT_S} s brought no answer that explains everything."
 
-    ask(Meant(env, session, control_port), talk)
+    ask(Selection(env, session, control_port), talk)
 
 
 @app.command()
@@ -209,7 +209,7 @@ def accept(env: Where = None, session: SessionOption = "", control_port: Port = 
     """
     def talk(engine: ControlClient) -> str: return f"Accepted: {engine.post('/api/account/accept')['accepted']}"
 
-    ask(Meant(env, session, control_port), talk)
+    ask(Selection(env, session, control_port), talk)
 
 # %% ../../nbs/cli/02_operating.ipynb #9eebeba7
 @app.command()
@@ -273,7 +273,7 @@ def rearm(env: Where = None, session: SessionOption = "", control_port: Port = N
     """Release a kill, of a running session or of the next one. Quoting starts only with `start` or `run`.
     Example: `kalshi-mm rearm`
     """
-    meant = Meant(env, session, control_port)
+    meant = Selection(env, session, control_port)
 
     async def work() -> int:
         try: await asyncio.to_thread(lambda: meant.running().client().post("/api/risk/rearm"))

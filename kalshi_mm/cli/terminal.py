@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EnvOption', 'Rest', 'Ws', 'Series', 'ControlPort', 'SessionOption', 'Where', 'Port', 'ConfirmLive', 'Json', 'seconds',
-           'sentence', 'fail', 'guarded', 'settings_of', 'screen', 'rendered', 'Meant', 'ask']
+           'sentence', 'fail', 'guarded', 'settings_of', 'screen', 'rendered', 'Selection', 'ask']
 
 # %% ../../nbs/cli/01_terminal.ipynb #bbcc4201
 import asyncio
@@ -87,21 +87,21 @@ def rendered(table: RenderableType) -> str:
     return text.get().rstrip()
 
 # %% ../../nbs/cli/01_terminal.ipynb #25cd3a93
-class Meant(Struct, frozen=True):
+class Selection(Struct, frozen=True):
     "Which engine a command is for, as far as its options tell"
 
     env: Env | None = None
     session: str = ""  # the beginning of its id
     control_port: int | None = None
 
-    def running(self) -> Running:  # NoEngine; WhichEngine where several run and none was chosen
+    def running(self) -> Running:  # NoEngine; SeveralEngines where several run and none was chosen
         "Find the engine; wrong settings don't prevent a stop"
         settings, wrong = settings_for_kill()
         if wrong: typer.echo(f"kalshi-mm: {wrong}; the command goes on with what can be understood", err=True)
         return choose(settings, self.env or "", self.session, self.control_port)
 
 
-def ask(meant: Meant, talk: Callable[[ControlClient], str]) -> None:
+def ask(meant: Selection, talk: Callable[[ControlClient], str]) -> None:
     "Talk to the engine that is meant, and print the result"
     async def work() -> int:
         print(await asyncio.to_thread(lambda: talk(meant.running().client())))

@@ -22,7 +22,7 @@ from ..client.credentials import Credentials, wall_ms
 from ..client.rest import Client
 from ..client.venue import find_venue
 from ..config import Env
-from ..control.launch import lab_environment, panel_notebook
+from ..control.launch import lab_environment, options_of, panel_notebook
 from ..control.session import trade
 from ..diagnostics.check import findings_table, markets_table
 from ..diagnostics.conform import compare
@@ -33,9 +33,6 @@ from ..research.replay import find_journals, sessions_table, tell_again
 # %% ../../nbs/cli/04_trading.ipynb #b70ae4da
 app = typer.Typer()
 
-
-def _options(**given: object) -> list[str]:
-    return [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
 
 
 @app.command()
@@ -65,7 +62,7 @@ def run(
     if settings.kalshi_env is Env.PROD and not (confirm_live or wait):
         raise fail("this would trade real money on Kalshi; confirm it with --confirm-live")
     for_s = seconds(for_) if for_ else None
-    extra = _options(speed=speed, seed=seed, data=data, day=day, regime=regime, faults=faults or None)
+    extra = options_of(speed=speed, seed=seed, data=data, day=day, regime=regime, faults=faults or None)
     if settings.urls is None and speed is None: extra += ["--speed", "30"]
     guarded(trade(settings, extra, for_s, json, screen(), wait, quiet))
 

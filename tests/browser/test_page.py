@@ -184,7 +184,7 @@ def test_letters_typed_into_a_field_do_not_kill(alone: Open, engine: SimpleNames
 def test_real_money_needs_the_word_and_shows_what_could_be_lost(alone: Open, engine: SimpleNamespace):
     page = alone(vm_of("live, stopped"))
     page.get_by_test_id("start").click()
-    expect(page.get_by_test_id("ask")).to_contain_text("Worst case if everything that rests fills")
+    expect(page.get_by_test_id("ask")).to_contain_text("Worst case if resting orders fill")
     page.keyboard.type("live")
     page.keyboard.press("Enter")
     page.keyboard.press("Escape")

@@ -75,7 +75,7 @@ def panel(told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path:
             raise NoEngine("the line is down")
 
         monkeypatch.setattr(room, "watch", watched)
-        monkeypatch.setattr(room.Running, "meant", lambda settings, session: [engine] if engine else [])
+        monkeypatch.setattr(room.Running, "matching", lambda settings, session: [engine] if engine else [])
         found = ControlPanel(load_settings(state_dir=tmp_path))
         panels.append((found, end))
         return found
@@ -145,7 +145,7 @@ def test_without_an_engine_the_page_says_so_and_when_one_comes_it_is_there(
 ):
     found = panel(VM)
     until(lambda: found.view.vm["state"] == "NO ENGINE" and "launch" in found.view.vm, "no engine")
-    monkeypatch.setattr(room.Running, "meant", lambda settings, session: [Engine()])
+    monkeypatch.setattr(room.Running, "matching", lambda settings, session: [Engine()])
     until(lambda: found.view.vm["state"] == "RUNNING", "the engine that came")
 
 

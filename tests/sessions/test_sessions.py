@@ -224,7 +224,7 @@ def test_bad_input_ends_in_a_sentence(exchange, tmp_path: Path):
         taken.listen()
         port = str(taken.getsockname()[1])
         cases: list[tuple[list[str], dict[str, str], str]] = [
-            (["run", *at, "--series", "KXNOSUCH"], key, "KXNOSUCH is no series of this exchange"),
+            (["run", *at, "--series", "KXNOSUCH"], key, "KXNOSUCH is not a series of this exchange"),
             (["run", *at], key | {"KALSHI_PRIVATE_KEY_FILE": "text.pem"}, "text.pem"),
             (["run", *at], key | {"KALSHI_PRIVATE_KEY_FILE": "missing.pem"}, "missing.pem"),
             (["run", *at], key | {"KALSHI_API_KEY_ID": "not-a-key"}, "authentication_error"),
