@@ -24,7 +24,6 @@ from ..client.venue import find_venue
 from ..config import Env
 from ..control.launch import lab_environment, options_of, panel_notebook
 from ..control.session import trade
-from ..diagnostics.check import findings_table, markets_table
 from ..diagnostics.conform import compare
 from ..diagnostics.doctor import examine
 from ..model.numbers import KalshiMMError
@@ -86,16 +85,12 @@ def check(
         try:
             credentials = Credentials.load(venue.key_id, venue.key_file)
             client = Client(venue.rest, credentials)
-            findings, markets = await examine(client, settings, credentials, venue, probe, wall_ms())
+            report = await examine(client, settings, credentials, venue, probe, wall_ms())
         finally:
             if client: await client.close()
             await venue.close()
-        console = screen()
-        console.print(findings_table(findings))
-        if markets: console.print(markets_table(markets))
-        failed = sum(f.level == "failure" for f in findings)
-        console.print(f"{failed} of {len(findings)} checks failed." if failed else "Ready to trade.")
-        return 1 if failed else 0
+        screen().print(report)
+        return 1 if report.failed else 0
 
     guarded(work())
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from .runtime import Running
 from ..engine.journal import Journal, JournalError, Resting
+from ..panel.tables import html_table
 from ..panel.view_model import crashed
 
 # %% ../../nbs/control/10_crash_report.ipynb #57dff7ce
@@ -53,6 +54,10 @@ class CrashReport(Struct, frozen=True):
             return cls(running, seen, tuple(journal.restart.resting()), held, made, log)
         except Exception as e: return cls(running, seen, log=(*log, f"the journal can't be read: {type(e).__name__}: {e}"))
         finally: journal.close()
+
+    def _repr_html_(self) -> str:
+        crash = self.show(self.seen_ms)["crash"]
+        return html_table((), crash["facts"]) + html_table(("market", "side", "price", "left", "rests"), crash["orders"])
 
     def show(self, now_ms: int) -> dict[str, Any]:
         "The view-model"

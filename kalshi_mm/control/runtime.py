@@ -8,6 +8,7 @@ __all__ = ['Home', 'new_token', 'page_link', 'Running', 'SeveralEngines', 'choos
 # %% ../../nbs/control/05_runtime.ipynb #4f6e06ce
 import re
 import secrets
+from html import escape
 from pathlib import Path
 
 import msgspec
@@ -91,6 +92,11 @@ class Running(Struct):
 
     def __str__(self) -> str:
         return f"{self.env}, account {self.key_id[:8]}, {self.series}, session {self.session}"
+
+    def _repr_html_(self) -> str:  # without the token, since a notebook keeps its outputs
+        rows = {"engine": str(self), "exchange": self.rest, "control": self.control, "journal": self.journal, "log": self.log}
+        cells = "".join(f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in rows.items())
+        return f"<table>{cells}</table>"
 
     @property
     def home(self) -> Path: return Path(self.journal).parent

@@ -10,6 +10,7 @@ __all__ = ['OrderRow', 'FillRow', 'QuoteEntry', 'order_row', 'orders_of', 'fill_
 
 # %% ../../nbs/panel/02_snapshot.ipynb #55f695fe
 from collections.abc import Iterable
+from html import escape
 from typing import Any
 
 from msgspec import Struct, to_builtins
@@ -22,6 +23,7 @@ from ..maker.orders import Working
 from ..maker.parameters import PARAMETERS
 from ..model.numbers import ONE, Count, Money, Price, cost, count_str, fixed_str, money_str, price_str
 from ..model.types import Order, Side
+from .tables import html_table
 
 # %% ../../nbs/panel/02_snapshot.ipynb #4a366db3
 class OrderRow(Struct, frozen=True):
@@ -169,6 +171,16 @@ class MarketDetail(Struct, frozen=True):
     series: dict[str, list[int | None]]  # columns; prices $0.0001, net 0.01 contracts
     fills: list[FillRow]
 
+    def _repr_html_(self) -> str:
+        def ours(level: dict[str, str]) -> str: return level["ours"] if level["ours"] != "0.00" else ""
+
+        asks = [("", "", a["price"], a["count"], ours(a)) for a in reversed(self.asks)]
+        bids = [(ours(b), b["count"], b["price"], "", "") for b in self.bids]
+        quotes = [(side, q.price or "none", q.size, q.why) for side, past in self.quotes.items() for q in past[-1:]]
+        return (f"<b>{escape(self.title)}</b> {escape(self.ticker)}, book {escape(self.book)}"
+                + html_table(("ours", "bids", "price", "asks", "ours"), asks + bids)
+                + html_table(("our quote", "price", "size", "why"), quotes))  # fmt: skip
+
 # %% ../../nbs/panel/02_snapshot.ipynb #c4671cf8
 _EMPTY = Ring("ts_ms bid ask our_bid our_ask middle net", 1)
 
@@ -300,6 +312,13 @@ class Snapshot(Struct, frozen=True):
     differences: list[Any]
     market: MarketDetail | None  # the selected one
     settings_file: str = ""  # the `.env` that the engine was started with; empty if there was none
+
+    def _repr_html_(self) -> str:
+        m = self.engine.maker
+        rows = [(s.title, s.bid.ours, row.best_bid, row.best_ask, s.ask.ours, s.net, s.pnl, s.bid.why)
+                for row, s in zip(self.markets, m.markets, strict=False)]  # fmt: skip
+        head = f"<b>{escape(m.state)}</b> session {escape(self.session)} on {escape(self.env)}, {len(self.orders)} open orders"
+        return head + html_table(("market", "our bid", "best bid", "best ask", "our ask", "position", "P&L", "why"), rows)
 
 # %% ../../nbs/panel/02_snapshot.ipynb #4e5cc715
 def parameter_rows(maker: MarketMaker) -> list[ParameterRow]:
