@@ -58,7 +58,7 @@ Lag = Annotated[int, typer.Option(
 # %% ../../nbs/cli/03_hosting.ipynb #f357ecf2
 def faults_table() -> Table:
     "The faults that can be injected"
-    table = Table("fault", "what it does", "to whom it happened", "by", show_lines=True)
+    table = Table("fault", "effect", "seen where", "by", show_lines=True)
     for f in CATALOGUE.values(): table.add_row(f.name, f.does, f.story, f.by)
     return table
 

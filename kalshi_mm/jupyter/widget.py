@@ -116,7 +116,7 @@ SCRIPT = joined({p.name: p.read_text(encoding="utf-8") for p in STATIC.glob("*.j
 
 
 class PanelWidget(anywidget.AnyWidget):
-    "The panel as a widget: draws `vm`, sends what is pressed"
+    "The panel as a widget: draws `vm`, sends commands"
 
     _esm = SCRIPT
     _css = STATIC / "panel.css"

@@ -109,7 +109,7 @@ def test_the_command_says_what_holds_and_refuses_production(tmp_path: Path):
     finally:
         process.kill()
     assert (status, errors) == (0, "")
-    assert re.fullmatch(r"\d+ hold, 0 differ(, \d+ had nothing to stand on)?\.\n", process.lines[-1])
+    assert re.fullmatch(r"\d+ hold, 0 differ(, \d+ could not be run)?\.\n", process.lines[-1])
     process = Process(tmp_path, "conform", "--env", "prod")
     try:
         status, errors = process.wait(30)

@@ -1,6 +1,6 @@
 // The ways from this page to the engine, and the picture that came back.
 // A command goes directly to the engine; if that can't be reached, through the Jupyter server; last through the kernel.
-// One that adds risk carries `deadline_ms`, by the clock of whoever made the picture: delayed beyond that it is not carried out.
+// A command that adds risk carries `deadline_ms`, by the clock that made the picture; if it arrives later, it is not carried out.
 //
 // `model` is anywidget's: get("vm"), on("change:vm"), on("msg:custom"), send(message).
 // Sent: {do: "look", market, range}, {do: "hello"}, and, where no other way is open, {do: VERB, id, ...}, answered by {id, ok, said, fields}.
@@ -140,7 +140,7 @@ export class Connection {
     } catch { return undefined; }
   }
 
-  async probe() {                                                // the picture stands still: is it the engine, or what is between?
+  async probe() {                                                // the picture stands still: does the engine still answer?
     if (this.probing) return false;
     this.probing = true;
     this.alive = (await this.kill_progress()) !== undefined;

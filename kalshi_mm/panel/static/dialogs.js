@@ -1,4 +1,4 @@
-// What interrupts: a confirmation that has to be typed, alerts, and what the panel shows where no engine runs.
+// Interruptions: a confirmation that has to be typed, alerts, and the content of the panel without an engine.
 import { h, set_attr, icon, button, headings, pairs, clock_now } from "./dom.js";
 import { home } from "./connection.js";
 
@@ -61,8 +61,8 @@ export class Alerts {
     const press = (label, verb, more, attrs) => button("small", label, e => this.panel.order(verb, more, e.currentTarget), attrs);
     return h("div", { class: `alert ${r.level}` }, icon("warn"), h("time", {}, r.time), h("div", {}, h("b", {}, r.text), " ", h("span", {}, r.todo)),
       r.reset ? press(`Reset ${r.reset}`, "reset", { rule: r.reset }, { "data-testid": `reset-${r.reset}` }) : "",
-      r.accept ? press("Accept the exchange's count", "accept", {},
-        { "data-testid": "accept", title: "Book what is missing at its value: our count becomes the exchange's" }) : "",
+      r.accept ? press("Accept the exchange's count", "accept", {}, { "data-testid": "accept",
+        title: "Book the unexplained difference at its value in our books: our count becomes the exchange's" }) : "",
       r.local ? button("small", "dismiss", () => this.dismiss(r.local)) : "");
   }
 }

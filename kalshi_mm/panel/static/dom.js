@@ -1,4 +1,4 @@
-// What every part of the panel is built from: elements, text, attributes, icons, and redrawing only what has changed.
+// Shared by all parts of the panel: elements, text, attributes, icons, and redrawing only on a change.
 // Text from the exchange becomes text nodes, never HTML.
 
 const SVG = "http://www.w3.org/2000/svg";

@@ -1,4 +1,4 @@
-// The head: the state, what the engine is, how old the picture is, and the buttons that command the whole engine.
+// The head: the state, the engine, the age of the picture, and the buttons that command the whole engine.
 import { h, set_text, set_attr, icon, button, seconds } from "./dom.js";
 
 export class Head {

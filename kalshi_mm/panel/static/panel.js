@@ -1,5 +1,5 @@
 // The control panel. It draws the view-model, in JupyterLab (an anywidget) and on the engine's own page alike.
-// It decides two things itself, because nobody else can: how old the picture is, and which way a command goes.
+// It decides two things itself, because only the page can: how old the picture is, and by which way a command goes.
 import { h, set_attr, Memo, NONE } from "./dom.js";
 import { Connection, Picture } from "./connection.js";
 import { Kill } from "./kill.js";
@@ -71,7 +71,7 @@ class Panel {
     else if (e.key === "Enter" && e.target.tagName !== "BUTTON") this.ladder.focus();
   }
 
-  // -- what is received
+  // -- received
   take(vm) {
     if (!vm || !vm.state) return;
     if (this.picture.take(vm)) this.connection.alive = null;
@@ -85,7 +85,7 @@ class Panel {
     if (m.way) set_attr(this.root, "data-way", m.way.url ? "direct" : "");
   }
 
-  // -- what is sent
+  // -- sent
   look() { this.model.send({ do: "look", market: this.pick, range: this.profit.range }); this.memo.clear(); if (this.vm) this.draw(); }
   choose(ticker, side) { this.pick = ticker; this.side = side; this.look(); }
   async order(verb, more = {}, pressed = null) {                 // the button shows at once that it was pressed

@@ -1,4 +1,4 @@
-// The parameters. The fields are made once and then only updated, so that what is being typed stays.
+// The parameters. The fields are made once and then only updated, so that text being typed stays.
 import { h, set_text, set_attr, button } from "./dom.js";
 
 export class Parameters {
