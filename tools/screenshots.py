@@ -58,11 +58,13 @@ def real(browser: Browser, folder: Path) -> Iterator[Path]:
                 page.locator(".kmm[data-state='NO ENGINE']").wait_for()
                 yield shot(page, folder / "lab_no_engine.png")
                 page.get_by_test_id("launch-sandbox").click()
-                page.get_by_test_id("fills").locator("tbody tr").nth(5).wait_for(timeout=180_000)
+                page.get_by_test_id("fills").locator("tbody tr").nth(9).wait_for(timeout=180_000)
+                page.locator(".mk tr[data-word=QUOTING]").first.click()  # a ladder and reasons with quotes of ours
                 page.locator(".kmm").evaluate("e => e.scrollIntoView()")
                 yield shot(page, folder / "lab_running.png")
                 page.get_by_test_id("kill").click()
                 page.locator(".killbar li.done").nth(2).wait_for()
+                page.locator(".kmm[data-state='KILLED']").wait_for()
                 yield shot(page, folder / "lab_killed.png")
             finally:
                 desk.close()

@@ -36,7 +36,8 @@ from ..engine.journal import Journal
 from ..engine.lock import Held, Lock, Owner, held_by
 from ..engine.private_files import Opened, private_files, private_folder, write_private
 from ..engine.process_identity import Identity
-from ..engine.status import EngineStatus, Outcome
+from ..engine.status import Outcome
+from ..panel.format import clock
 from ..panel.tables import headline, live_table, summary
 
 # %% ../../nbs/control/08_session.ipynb #7d982ad7
@@ -97,16 +98,11 @@ async def show(
     printing = threading.Thread()
     while True:
         now = engine.status()
-        line = msgspec.json.encode({"status": now}).decode() if as_json else f"{_clock(now)} {headline(now)}"
+        line = msgspec.json.encode({"status": now}).decode() if as_json else f"{clock(now.now_ms)} {headline(now)}"
         if not printing.is_alive():
             printing = threading.Thread(target=print_line, args=(line,), daemon=True)
             printing.start()
         await asyncio.sleep(every_s)
-
-
-def _clock(s: EngineStatus) -> str:
-    at_s = s.now_ms // 1000
-    return f"{at_s // 3600 % 24:02d}:{at_s // 60 % 60:02d}:{at_s % 60:02d}"
 
 
 def finish(outcome: Outcome, as_json: bool, console: Console) -> int:
