@@ -37,7 +37,8 @@ class Setting:
         self.start()
 
     def start(self, *words: str) -> None:
-        env = environment(self.folder, KALSHI_API_KEY_ID=self.at["key_id"], KALSHI_PRIVATE_KEY_FILE=self.at["key_file"])
+        key = {"KALSHI_API_KEY_ID": self.at["key_id"], "KALSHI_PRIVATE_KEY_FILE": self.at["key_file"]}
+        env = environment(self.folder, **key, MAX_FILL_BURST="100000")  # a fast day fills as fast
         self.engine = Process(self.folder, *ENGINE, "--rest", self.at["rest"], "--ws", self.at["ws"], *words, env=env)
         self.where = Running(**self.engine.json("started")["started"])
         self.token = self.where.token
