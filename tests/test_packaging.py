@@ -122,3 +122,10 @@ def test_what_is_typed_in_a_hurry_loads_no_more_than_it_needs(word: str):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert "typer" in loaded and loaded & {"kalshi_python", "pandas", "pyarrow", "fastapi", "aiohttp"} == set()
+
+
+def test_the_package_has_every_file_of_the_page(tmp_path: Path):
+    command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
+    page = Path("kalshi_mm/panel/static")
+    assert sorted(p.name for p in (tmp_path / page).iterdir()) == sorted(p.name for p in (ROOT / page).iterdir())

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from kalshi_mm.cli.hosting import until_told
+from kalshi_mm.cli.hosting import until_stopped
 from kalshi_mm.model.numbers import CENT, CONTRACT, DOLLAR, Price
 from kalshi_mm.model.types import Side
 from kalshi_mm.sandbox.execution import Refusal
@@ -71,7 +71,7 @@ async def main(folder: Path, markets: int) -> None:
     def announce(where: Announcement) -> None: print(msgspec.json.encode(where).decode(), flush=True)
 
     moving = asyncio.create_task(keep_moving(sandbox, stranger))
-    try: await until_told(serve(sandbox, "127.0.0.1", 0, announce), attached=True)
+    try: await until_stopped(serve(sandbox, "127.0.0.1", 0, announce), attached=True)
     finally: moving.cancel()
 
 

@@ -63,7 +63,7 @@ def ready(page: Page, desk: Desk) -> None:
         pass
     page.wait_for_timeout(300)
     desk.quoting()
-    page.locator(".kmm[data-state=RUNNING][data-way=straight]").wait_for(timeout=60_000)
+    page.locator(".kmm[data-state=RUNNING][data-way=direct]").wait_for(timeout=60_000)
 
 
 def once(page: Page, desk: Desk, trouble: Callable[[Page, Desk], None]) -> tuple[int, int, str]:

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from kalshi_mm.jupyter.widget import STATIC  # noqa: E402
+from kalshi_mm.jupyter.widget import SCRIPT, STATIC  # noqa: E402
 from kalshi_mm.panel.view_model import build_vm, no_engine  # noqa: E402
 from tests.browser.conftest import CHROMIUM, FLAGS, SIZE  # noqa: E402
 from tests.browser.desk import NOTEBOOK, Desk, exchange  # noqa: E402
@@ -36,12 +36,7 @@ def draw(page: Page, vm: dict, old_s: float = 0) -> None:
     page.evaluate(
         "() => { const now = performance.now.bind(performance); window.late = 0; performance.now = () => now() + window.late; }"
     )
-    script = (
-        (STATIC / "panel.js")
-        .read_text(encoding="utf-8")
-        .replace("export default", "window.none =")
-        .replace("export function", "function")
-    )
+    script = SCRIPT.replace("export default", "window.exported =")
     page.add_script_tag(content=f"(() => {{ {script}\n{SHIM} }})()")
     page.evaluate("vm => window.show(vm)", vm)
     page.evaluate("s => { window.late = s * 1000 }", old_s)
@@ -63,11 +58,13 @@ def real(browser: Browser, folder: Path) -> Iterator[Path]:
                 page.locator(".kmm[data-state='NO ENGINE']").wait_for()
                 yield shot(page, folder / "lab_no_engine.png")
                 page.get_by_test_id("launch-sandbox").click()
-                page.get_by_test_id("fills").locator("tbody tr").nth(5).wait_for(timeout=180_000)
+                page.get_by_test_id("fills").locator("tbody tr").nth(9).wait_for(timeout=180_000)
+                page.locator(".mk tr[data-word=QUOTING]").first.click()  # a ladder and reasons with quotes of ours
                 page.locator(".kmm").evaluate("e => e.scrollIntoView()")
                 yield shot(page, folder / "lab_running.png")
                 page.get_by_test_id("kill").click()
                 page.locator(".killbar li.done").nth(2).wait_for()
+                page.locator(".kmm[data-state='KILLED']").wait_for()
                 yield shot(page, folder / "lab_killed.png")
             finally:
                 desk.close()

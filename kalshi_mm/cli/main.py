@@ -23,14 +23,14 @@ ROOMS: Final = {
 
 
 def command(
-    word: str,  # the first that was typed; empty if none was
+    word: str,  # the first argument; empty if there is none
 ) -> typer.Typer:
-    "The command line: the room of this word, or all of them where it names no command, as `--help` does"
+    "The command line with the room of this command, or with all rooms if the word is not a command, such as `--help`"
     app = typer.Typer(
         name="kalshi-mm", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown", add_completion=False,
         help="A market maker for Kalshi. Without credentials everything runs against the sandbox in the package.",
     )  # fmt: skip
-    app.callback()(lambda: None)  # so that a room of one command still wants its name
+    app.callback()(lambda: None)  # so that a room of one command still requires the command's name
     for room in [r for r, words in ROOMS.items() if word in words] or ROOMS:
         app.add_typer(import_module(f"kalshi_mm.cli.{room}").app)
     return app

@@ -17,7 +17,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from .terminal import ConfirmLive, Json, Meant, Port, Rest, SessionOption, Where, Ws, ask, guarded, screen
+from .terminal import ConfirmLive, Json, Selection, Port, Rest, SessionOption, Where, Ws, ask, guarded, rendered
 from ..config import Env, settings_for_kill
 from ..control.direct_kill import Target, Verdict, find_targets, kill_target
 from ..control.remote import ControlClient, NoEngine
@@ -27,7 +27,7 @@ from ..panel.tables import live_table
 
 # %% ../../nbs/cli/02_operating.ipynb #0ca6260c
 app = typer.Typer()
-Market = Annotated[str, typer.Argument(help="Its ticker, or how that ends, such as B65.5.")]
+Market = Annotated[str, typer.Argument(help="Its ticker, or the end of it, such as B65.5.")]
 
 
 @app.command()
@@ -35,48 +35,33 @@ def status(
     env: Where = None,
     session: SessionOption = "",
     control_port: Port = None,
-    link: Annotated[bool, typer.Option("--link", help="Only the address of the panel, which holds this run's token.")] = False,
+    link: Annotated[bool, typer.Option("--link", help="Only the address of the panel, with this run's token.")] = False,
     json: Json = False,
 ) -> None:
-    """What a running session is doing. Example: `kalshi-mm status --json`
+    """Show what a running session is doing. Example: `kalshi-mm status --json`
     """
-    meant = Meant(env, session, control_port)
+    meant = Selection(env, session, control_port)
 
     def talk(engine: ControlClient) -> str:
         if link: return meant.running().link
         now = engine.status()
         if json: return msgspec.json.encode(now).decode()
-        console = screen()
-        with console.capture() as text: console.print(live_table(now))
-        return text.get().rstrip()
+        return rendered(live_table(now))
 
     ask(meant, talk)
 
 # %% ../../nbs/cli/02_operating.ipynb #9eee4ef8
-def _steer(engine: ControlClient, market: str, verb: str) -> str:
-    "Pause or resume the one market whose ticker ends so"
-    tickers = [m.ticker for m in engine.status().maker.markets]
-    found = [t for t in tickers if t == market] or [t for t in tickers if t.endswith(market)]
-    if len(found) != 1: raise KalshiMMError(f"{market!r} is not one market: {', '.join(found or tickers)}")
-    engine.post(f"/api/markets/{found[0]}/{verb}")
-    return f"Asked to {verb} {found[0]}."
-
-
-def _table(rows: list[dict[str, str]]) -> str:
-    table = Table("name", "value", "unit", "what it is", "from", "to", box=None)
-    for r in rows: table.add_row(*(r[key] for key in ("name", "value", "unit", "meaning", "lowest", "highest")))
-    console = screen()
-    with console.capture() as text: console.print(table)
-    return text.get().rstrip()
+_STOP_WAIT_S = 15
+_RECONCILE_WAIT_S = 10
 
 
 def _until(look: Callable[[], int], good: Callable[[int], bool], patience_s: float) -> int:
-    "Look until it is good or patience ends; the last look"
+    "Call `look` until its value is good or patience ends; return the last value"
     end = time.monotonic() + patience_s
     while not good(seen := look()) and time.monotonic() < end: time.sleep(0.1)
     return seen
 
-
+# %% ../../nbs/cli/02_operating.ipynb #2ab0b543
 @app.command()
 def start(env: Where = None, session: SessionOption = "", control_port: Port = None, confirm_live: ConfirmLive = False) -> None:
     """Quote, after `run --wait` or a stop. Example: `kalshi-mm start`
@@ -85,7 +70,7 @@ def start(env: Where = None, session: SessionOption = "", control_port: Port = N
         engine.post("/api/strategy/start", {"confirm": "LIVE" if confirm_live else ""})
         return "Asked to quote."
 
-    ask(Meant(env, session, control_port), talk)
+    ask(Selection(env, session, control_port), talk)
 
 
 @app.command()
@@ -95,20 +80,20 @@ def stop(
     control_port: Port = None,
     exit_: Annotated[bool, typer.Option("--exit", help="End the process too, with its summary.")] = False,
 ) -> None:
-    """Stop quoting and cancel what rests; the session goes on watching, unless --exit.
+    """Stop quoting and cancel our orders; the session goes on watching, unless --exit.
     Example: `kalshi-mm stop --exit`
     """
     def talk(engine: ControlClient) -> str:
         engine.post("/api/strategy/end" if exit_ else "/api/strategy/stop")
         if exit_: return "Asked to cancel everything and end."
-        if _until(lambda: engine.status().maker.stop_confirmed_ms, bool, 15):
+        if _until(lambda: engine.status().maker.stop_confirmed_ms, bool, _STOP_WAIT_S):
             return "Stopped: the exchange, asked after the stop, lists nothing of ours."
         left = engine.status().maker.resting
         return f"Asked to stop; {left} orders still rest." if left else "Stopped; the exchange has not confirmed that yet."
 
-    ask(Meant(env, session, control_port), talk)
+    ask(Selection(env, session, control_port), talk)
 
-
+# %% ../../nbs/cli/02_operating.ipynb #b0414d9f
 @app.command()
 def reset(
     rule: Annotated[str, typer.Argument(help="The halt to release, such as daily_loss; `status` names those in force.")],
@@ -122,21 +107,38 @@ def reset(
         engine.post("/api/risk/reset", rule=rule)
         return f"The halt {rule} is released."
 
-    ask(Meant(env, session, control_port), talk)
+    ask(Selection(env, session, control_port), talk)
+
+# %% ../../nbs/cli/02_operating.ipynb #619dac0b
+def _one_of(tickers: list[str], market: str) -> str:  # KalshiMMError if it is not one
+    "The ticker that is `market`, or the only one that ends with it"
+    found = [t for t in tickers if t == market] or [t for t in tickers if t.endswith(market)]
+    if len(found) != 1: raise KalshiMMError(f"{market!r} is not one market: {', '.join(found or tickers)}")
+    return found[0]
 
 
+def _switch(meant: Selection, market: str, verb: str) -> None:
+    "Pause or resume one market"
+    def talk(engine: ControlClient) -> str:
+        ticker = _one_of([m.ticker for m in engine.status().maker.markets], market)
+        engine.post(f"/api/markets/{ticker}/{verb}")
+        return f"Asked to {verb} {ticker}."
+
+    ask(meant, talk)
+
+# %% ../../nbs/cli/02_operating.ipynb #1dffdcd8
 @app.command()
 def pause(market: Market, env: Where = None, session: SessionOption = "", control_port: Port = None) -> None:
-    """Quote one market no more until it is resumed; the others go on. Example: `kalshi-mm pause B65.5`
+    """Stop quoting one market until it is resumed; the others go on. Example: `kalshi-mm pause B65.5`
     """
-    ask(Meant(env, session, control_port), lambda engine: _steer(engine, market, "pause"))
+    _switch(Selection(env, session, control_port), market, "pause")
 
 
 @app.command()
 def resume(market: Market, env: Where = None, session: SessionOption = "", control_port: Port = None) -> None:
-    """Quote a market again that was paused. Example: `kalshi-mm resume B65.5`
+    """Quote a paused market again. Example: `kalshi-mm resume B65.5`
     """
-    ask(Meant(env, session, control_port), lambda engine: _steer(engine, market, "resume"))
+    _switch(Selection(env, session, control_port), market, "resume")
 
 
 @app.command("reduce-only")
@@ -146,13 +148,19 @@ def reduce_only(
     session: SessionOption = "",
     control_port: Port = None,
 ) -> None:
-    """Quote only what makes positions smaller. Example: `kalshi-mm reduce-only`
+    """Quote only the side that reduces each position. Example: `kalshi-mm reduce-only`
     """
     def talk(engine: ControlClient) -> str:
         engine.post("/api/strategy/reduce-only", {"on": not off})
-        return "Asked to quote both sides." if off else "Asked to quote only what makes positions smaller."
+        return "Asked to quote both sides." if off else "Asked to quote only the side that reduces each position."
 
-    ask(Meant(env, session, control_port), talk)
+    ask(Selection(env, session, control_port), talk)
+
+# %% ../../nbs/cli/02_operating.ipynb #00e19959
+def _parameter_table(rows: list[dict[str, str]]) -> str:
+    table = Table("name", "value", "unit", "what it is", "from", "to", box=None)
+    for r in rows: table.add_row(*(r[key] for key in ("name", "value", "unit", "meaning", "lowest", "highest")))
+    return rendered(table)
 
 
 @app.command("set")
@@ -170,49 +178,50 @@ def set_(
     if wrong := [v for v in values or [] if "=" not in v]: raise typer.BadParameter(f"{wrong[0]!r}: write NAME=VALUE")
 
     def talk(engine: ControlClient) -> str:
-        if not changes: return _table(engine.get("/api/parameters"))
+        if not changes: return _parameter_table(engine.get("/api/parameters"))
         old = engine.put("/api/parameters", changes)["old"]
         return f"Asked to set {', '.join(f'{name} {old[name]} -> {value}' for name, value in changes.items())}."
 
-    ask(Meant(env, session, control_port), talk)
+    ask(Selection(env, session, control_port), talk)
 
-
+# %% ../../nbs/cli/02_operating.ipynb #485dbf0d
 @app.command()
 def reconcile(env: Where = None, session: SessionOption = "", control_port: Port = None) -> None:
-    """Read orders, fills and positions from the exchange now, and say what differs. Example: `kalshi-mm reconcile`
+    """Read orders, fills and positions from the exchange now, and report differences. Example: `kalshi-mm reconcile`
     """
     def talk(engine: ControlClient) -> str:
         def drift() -> str: return "; ".join(h.reason for h in engine.status().maker.halts if h.rule == "drift")
 
         before = engine.status().maker.reconciled_ms  # of the last read that explained everything
         engine.post("/api/account/reconcile")
-        read = _until(lambda: engine.status().maker.reconciled_ms > before or bool(drift()), bool, 10)
+        read = _until(lambda: engine.status().maker.reconciled_ms > before or bool(drift()), bool, _RECONCILE_WAIT_S)
         if why := drift(): return f"Not explained: {why}"
-        return "Read: nothing is unexplained." if read else "Asked to read; ten seconds brought no answer that explains all."
+        if read: return "Read: nothing is unexplained."
+        return f"Asked to read; {_RECONCILE_WAIT_S} s brought no answer that explains everything."
 
-    ask(Meant(env, session, control_port), talk)
+    ask(Selection(env, session, control_port), talk)
 
 
 @app.command()
 def accept(env: Where = None, session: SessionOption = "", control_port: Port = None) -> None:
-    """Take the exchange's count of positions where nothing explains a difference (the halt `drift`): look at its own pages first.
+    """Accept the exchange's positions where nothing explains a difference (the halt `drift`): look at its own pages first.
     Example: `kalshi-mm accept`
     """
     def talk(engine: ControlClient) -> str: return f"Accepted: {engine.post('/api/account/accept')['accepted']}"
 
-    ask(Meant(env, session, control_port), talk)
+    ask(Selection(env, session, control_port), talk)
 
-# %% ../../nbs/cli/02_operating.ipynb #b0414d9f
+# %% ../../nbs/cli/02_operating.ipynb #9eebeba7
 @app.command()
 def kill(
-    env: Annotated[Env | None, typer.Option("--env", help="Only there.")] = None,
-    session: Annotated[str, typer.Option("--session", help="Only the engine whose session's id begins so.")] = "",
+    env: Annotated[Env | None, typer.Option("--env", help="Only in this environment.")] = None,
+    session: Annotated[str, typer.Option("--session", help="Only the engine whose session id begins with this.")] = "",
     rest: Rest = None,
     ws: Ws = None,
-    all_: Annotated[bool, typer.Option("--all", help="Orders of the account that aren't ours too.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Also cancel orders of the account that aren't ours.")] = False,
     who: Annotated[str, typer.Option(hidden=True)] = "cli",
 ) -> None:
-    """Cancel all our orders now and quote no more: every engine of this user, answering or not, verified at the exchange.
+    """Cancel all our orders now and stop quoting: every engine of this user, answering or not, verified at the exchange.
     Example: `kalshi-mm kill`
     """
     settings, wrong = settings_for_kill(kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws)
@@ -225,15 +234,15 @@ def kill(
 
 
 async def _kill_all(targets: Sequence[Target], everything: bool, who: str) -> int:
-    "Kill at each account, and say what came of it as it comes; the exit status"
+    "Kill at each account and print each verdict as it comes; return the exit status"
     async def kill_one(target: Target) -> Verdict:
         try: return await kill_target(target, everything, who)
-        except Exception as e:  # the others are killed all the same
+        except Exception as e:  # the other accounts are still killed
             return Verdict(target, False, f"NOT KILLED: {type(e).__name__}: {e}")
 
     verdicts: list[Verdict] = []
-    for coming in asyncio.as_completed([kill_one(t) for t in targets]):
-        verdicts.append(verdict := await coming)
+    for pending in asyncio.as_completed([kill_one(t) for t in targets]):
+        verdicts.append(verdict := await pending)
         _say(str(verdict))
     bad = sum(not (v.good and v.latched) for v in verdicts)
     if bad: _say(f"NOT CERTAIN for {bad} of {len(verdicts)}: look at Kalshi's own page, and cancel there.", err=True)
@@ -242,17 +251,17 @@ async def _kill_all(targets: Sequence[Target], everything: bool, who: str) -> in
 
 
 def _say(line: str, err: bool = False) -> None:
-    "Print, if there is somebody to read it: a kill goes on without"
+    "Print if that is possible; a kill goes on where it isn't"
     with suppress(OSError, ValueError): typer.echo(line, err=err)
 
-# %% ../../nbs/cli/02_operating.ipynb #619dac0b
+# %% ../../nbs/cli/02_operating.ipynb #8f01f1ec
 def _release(env: Env | None) -> str:
-    "Take back the one kill that is latched, where no engine is running"
+    "Clear the one kill that is latched, where no engine is running"
     settings = settings_for_kill()[0]
     found = [f for f in sorted(settings.state_dir.glob(f"{env or '*'}-*")) if Latch(f / "killed").reason]
     if not found: return "Nothing to re-arm: no engine runs, and no kill is latched."
     if len(found) > 1:
-        raise KalshiMMError(f"several accounts are killed; say which with --env: {', '.join(f.name for f in found)}")
+        raise KalshiMMError(f"several accounts are killed; choose one with --env: {', '.join(f.name for f in found)}")
     latch = Latch(found[0] / "killed")
     was = latch.reason
     latch.clear()
@@ -264,7 +273,7 @@ def rearm(env: Where = None, session: SessionOption = "", control_port: Port = N
     """Release a kill, of a running session or of the next one. Quoting starts only with `start` or `run`.
     Example: `kalshi-mm rearm`
     """
-    meant = Meant(env, session, control_port)
+    meant = Selection(env, session, control_port)
 
     async def work() -> int:
         try: await asyncio.to_thread(lambda: meant.running().client().post("/api/risk/rearm"))

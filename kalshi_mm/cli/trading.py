@@ -22,9 +22,8 @@ from ..client.credentials import Credentials, wall_ms
 from ..client.rest import Client
 from ..client.venue import find_venue
 from ..config import Env
-from ..control.launch import lab_environment, panel_notebook
+from ..control.launch import lab_environment, options_of, panel_notebook
 from ..control.session import trade
-from ..diagnostics.check import findings_table, markets_table
 from ..diagnostics.conform import compare
 from ..diagnostics.doctor import examine
 from ..model.numbers import KalshiMMError
@@ -33,9 +32,6 @@ from ..research.replay import find_journals, sessions_table, tell_again
 # %% ../../nbs/cli/04_trading.ipynb #b70ae4da
 app = typer.Typer()
 
-
-def _options(**given: object) -> list[str]:
-    return [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
 
 
 @app.command()
@@ -53,19 +49,19 @@ def run(
     faults: Wrong = "",
     control_port: ControlPort = None,
     confirm_live: ConfirmLive = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Quote nothing before `kalshi-mm start` or the panel says so.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Quote only after `kalshi-mm start` or Start in the panel.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing; the panel does.")] = False,
     json: Json = False,
 ) -> None:
-    """Make markets until Ctrl-C: quote, show, and at the end cancel, verify and summarise.
+    """Make markets until Ctrl-C: quote, show the state, and at the end cancel, verify and summarise.
     Example: `kalshi-mm run --for 60s`
     """
-    there = {"kalshi_env": env, "kalshi_rest_url": rest, "kalshi_ws_url": ws, "target_series": series}
-    settings = settings_of(**there, control_port=control_port)
+    settings = settings_of(
+        kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws, target_series=series, control_port=control_port)
     if settings.kalshi_env is Env.PROD and not (confirm_live or wait):
-        raise fail("this would trade real money on Kalshi; say so with --confirm-live")
+        raise fail("this would trade real money on Kalshi; confirm it with --confirm-live")
     for_s = seconds(for_) if for_ else None
-    extra = _options(speed=speed, seed=seed, data=data, day=day, regime=regime, faults=faults or None)
+    extra = options_of(speed=speed, seed=seed, data=data, day=day, regime=regime, faults=faults or None)
     if settings.urls is None and speed is None: extra += ["--speed", "30"]
     guarded(trade(settings, extra, for_s, json, screen(), wait, quiet))
 
@@ -76,9 +72,10 @@ def check(
     rest: Rest = None,
     ws: Ws = None,
     series: Series = None,
-    probe: Annotated[bool, typer.Option("--probe", help="Place, change and cancel one far contract too.")] = False,
+    probe: Annotated[bool, typer.Option("--probe", help="Also place, change and cancel a far order for one contract.")] = False,
 ) -> None:
-    """Is everything in order to trade, at the exchange and on this machine? Reads only, but for --probe; status 1 if not.
+    """Check that everything is in order to trade, at the exchange and on this machine. Reads only, except with --probe; status 1
+    if a check fails.
     Example: `kalshi-mm check --env demo`
     """
     settings = settings_of(kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws, target_series=series)
@@ -88,16 +85,12 @@ def check(
         try:
             credentials = Credentials.load(venue.key_id, venue.key_file)
             client = Client(venue.rest, credentials)
-            findings, markets = await examine(client, settings, credentials, venue, probe, wall_ms())
+            report = await examine(client, settings, credentials, venue, probe, wall_ms())
         finally:
             if client: await client.close()
             await venue.close()
-        console = screen()
-        console.print(findings_table(findings))
-        if markets: console.print(markets_table(markets))
-        failed = sum(f.level == "failure" for f in findings)
-        console.print(f"{failed} of {len(findings)} checks failed." if failed else "Ready to trade.")
-        return 1 if failed else 0
+        screen().print(report)
+        return 1 if report.failed else 0
 
     guarded(work())
 
@@ -105,11 +98,11 @@ def check(
 @app.command()
 def replay(
     session: Annotated[str, typer.Argument(help="The session's id; without one, the sessions are listed.")] = "",
-    last: Annotated[bool, typer.Option("--last", help="The last session that was begun.")] = False,
-    ticker: Annotated[str, typer.Option(help="Only this market, or markets with this in their name.")] = "",
+    last: Annotated[bool, typer.Option("--last", help="The session that began last.")] = False,
+    ticker: Annotated[str, typer.Option(help="Only this market, or markets whose ticker contains this.")] = "",
     answers: Annotated[bool, typer.Option("--answers", help="Also the exchange's answers to our writes.")] = False,
 ) -> None:
-    """A session again: what happened and why, and whether the same events still lead to the same actions; status 1 if they don't.
+    """Replay a session: what happened and why, and whether the same events still lead to the same actions; status 1 if not.
     Example: `kalshi-mm replay --last --ticker B65.5`
     """
     settings = settings_of()
@@ -126,7 +119,8 @@ def replay(
 # %% ../../nbs/cli/04_trading.ipynb #a927e991
 @app.command()
 def conform(env: EnvOption = None, rest: Rest = None, ws: Ws = None, series: Series = None) -> None:
-    """Is the exchange what we believe it to be? Tiny far orders, all cancelled; never on production; status 1 if it isn't.
+    """Check that the exchange behaves as we expect. Tiny orders far from the market, all cancelled; never on production; status 1
+    if it doesn't.
     Example: `kalshi-mm conform --env demo`
     """
     guarded(compare(settings_of(kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws, target_series=series), screen()))
@@ -134,7 +128,7 @@ def conform(env: EnvOption = None, rest: Rest = None, ws: Ws = None, series: Ser
 # %% ../../nbs/cli/04_trading.ipynb #51cabd8f
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def lab(jupyter: typer.Context) -> None:
-    """JupyterLab with the control panel; further words go to Jupyter. Example: `kalshi-mm lab --no-browser`
+    """Open JupyterLab with the control panel; further arguments go to Jupyter. Example: `kalshi-mm lab --no-browser`
     """
     if find_spec("jupyterlab") is None:
         raise fail('JupyterLab is not installed here: pip install "kalshi_mm[lab]"')

@@ -20,7 +20,7 @@ from msgspec import Struct
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})  # names of this machine
 _OPEN = ("/", "/favicon.ico", "/api/openapi.json", "/api/health")  # and /static/: no secrets there
 _COMMANDS = ("/api/strategy/", "/api/markets/", "/api/account/", "/api/parameters", "/api/risk/")  # sent with POST or PUT
-_KILL = "/api/risk/kill"  # asked with GET: how far a kill has come
+_KILL = "/api/risk/kill"  # with GET: the progress of a kill
 PROTOCOL = "kalshi-mm"  # of the WebSocket
 MOST_BODY = 1 << 16  # bytes
 _BEARER = "bearer."  # before the token in a list of WebSocket protocols
@@ -28,13 +28,13 @@ _BEARER = "bearer."  # before the token in a list of WebSocket protocols
 
 def command_token(
     token: str,  # of the run
-) -> str:  # opens the commands, and the question how far a kill has come
+) -> str:  # opens the commands and the progress of a kill, nothing else
     "A token for pages that are not ours"
     return hmac.new(token.encode(), b"command", hashlib.sha256).hexdigest()
 
 # %% ../../nbs/control/01_access.ipynb #391df514
 class Call(Struct, frozen=True):
-    "What there is to know of a call before it is answered"
+    "The parts of a call that decide whether it is answered"
 
     method: str
     path: str
@@ -44,20 +44,20 @@ class Call(Struct, frozen=True):
 
 
 def _names(address: str) -> tuple[str, str]:
-    "(name, name:port) of a host or an origin; empty for what is none"
+    "(name, name:port) of a host or an origin; empty if it is invalid"
     try: parts = urlsplit(address if "://" in address else f"//{address}")
     except ValueError: return "", ""
     return parts.hostname or "", parts.netloc
 
 
 def is_command(call: Call) -> bool:
-    "Whether it asks the engine to do something, or how far its kill has come"
+    "Whether a call commands the engine, or asks for the progress of a kill"
     if call.path == _KILL: return call.method == "GET"
     return call.method in ("POST", "PUT") and call.path.startswith(_COMMANDS)
 
 
 def foreign_command(call: Call) -> bool:
-    "Whether a page of this machine, but of another port, commands, or asks if it may"
+    "Whether a page of another port of this machine commands, or asks if it may"
     asked = is_command(call) or (call.method == "OPTIONS" and call.path.startswith(_COMMANDS))
     return asked and _names(call.origin)[0] in LOCAL
 
@@ -67,7 +67,7 @@ def refusal(
     token: str,  # of this run
     local: Iterable[str] = LOCAL,  # names under which we may be called
 ) -> tuple[int, str]:  # (status, why), (0, "") if it may pass
-    "Why a call is refused"
+    "Return why a call is refused"
     name, host = _names(call.host)
     if name not in local: return 403, "the Host of this call isn't this machine"
     ours = not call.origin or _names(call.origin)[1] == host
@@ -92,9 +92,9 @@ HEADERS = {
 
 
 def cors(
-    origin: str,  # that was found to be of this machine
+    origin: str,  # has been checked to be of this machine
 ) -> dict[str, str]:
-    "What lets a page of another port of this machine command and read the answer"
+    "The headers that let a page of another port of this machine command and read the answer"
     return {
         "Access-Control-Allow-Origin": origin, "Vary": "Origin", "Access-Control-Allow-Methods": "GET, POST, PUT",
         "Access-Control-Allow-Headers": "authorization, content-type, x-client, x-deadline-ms", "Access-Control-Max-Age": "600",
@@ -109,66 +109,23 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def call_of(scope: Scope) -> Call:
-    "What an ASGI scope says"
+    "Read a call from an ASGI scope"
     headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
     token = headers.get("authorization", "")
     token = token[7:].strip() if token[:7].lower() == "bearer " else ""
-    for word in headers.get("sec-websocket-protocol", "").split(","):
-        if word.strip().startswith(_BEARER): token = word.strip().removeprefix(_BEARER)
+    for protocol in map(str.strip, headers.get("sec-websocket-protocol", "").split(",")):
+        if protocol.startswith(_BEARER): token = protocol.removeprefix(_BEARER)
     return Call(scope.get("method", "GET"), scope["path"], headers.get("host", ""), headers.get("origin", ""), token)
 
 
-class Door:
-    "An ASGI application before another, for callers by a socket that only the user can reach: no token is asked for"
-
-    def __init__(self, app: App):
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _declared(scope) > MOST_BODY:
-            return await _answer(send, 413, f"no body has more than {MOST_BODY} bytes", HEADERS)
-        await self._app(scope, _bounded(receive) if scope["type"] == "http" else receive, send)
-
-
-class Guard:
-    "An ASGI application that lets through to another what may pass"
-
-    def __init__(
-        self,
-        app: App,
-        token: str,  # of this run
-        local: Iterable[str] = LOCAL,  # names under which we may be called
-    ):
-        self._app, self._token, self._local = app, token, frozenset(local)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"): return await self._app(scope, receive, send)
-        call = call_of(scope)
-        status, why = refusal(call, self._token, self._local)
-        if scope["type"] == "websocket":
-            if not status: return await self._app(scope, receive, send)
-            return await send({"type": "websocket.close", "code": 1008, "reason": why})
-        more = {**HEADERS, **(cors(call.origin) if foreign_command(call) else {})}
-        if status or call.method == "OPTIONS": return await _answer(send, status or 204, why, more)
-
-        if _declared(scope) > MOST_BODY and call.path != "/api/risk/kill-switch":  # which is obeyed, whatever comes with it
-            return await _answer(send, 413, f"no body has more than {MOST_BODY} bytes", more)
-
-        async def with_headers(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start": message["headers"] = [*message["headers"], *_raw(more)]
-            await send(message)
-
-        await self._app(scope, _bounded(receive), with_headers)
-
-
 def _declared(scope: Scope) -> int:
-    "The length that a body is said to have; 0 if nothing is said"
-    said = next((v for k, v in scope["headers"] if k.lower() == b"content-length"), b"0")
-    return int(said) if said.isdigit() else 0
+    "The declared length of a body; 0 if there is none"
+    length = next((v for k, v in scope["headers"] if k.lower() == b"content-length"), b"0")
+    return int(length) if length.isdigit() else 0
 
 
 def _bounded(receive: Receive) -> Receive:
-    "What comes of a body, up to the most; then the caller counts as gone"
+    "Receive a body up to `MOST_BODY`; beyond that the caller counts as disconnected"
     left = MOST_BODY
 
     async def bounded() -> MutableMapping[str, Any]:
@@ -190,3 +147,46 @@ async def _answer(send: Send, status: int, why: str, headers: dict[str, str]) ->
     if status == 401: headers = headers | {"WWW-Authenticate": "Bearer"}
     await send({"type": "http.response.start", "status": status, "headers": _raw(headers)})
     await send({"type": "http.response.body", "body": body})
+
+# %% ../../nbs/control/01_access.ipynb #4338e77f
+class Door:
+    "An ASGI application before another, for callers through a socket that only the user can reach: needs no token"
+
+    def __init__(self, app: App):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _declared(scope) > MOST_BODY:
+            return await _answer(send, 413, f"no body has more than {MOST_BODY} bytes", HEADERS)
+        await self._app(scope, _bounded(receive) if scope["type"] == "http" else receive, send)
+
+
+class Guard:
+    "An ASGI application that passes calls to another if they are allowed"
+
+    def __init__(
+        self,
+        app: App,
+        token: str,  # of this run
+        local: Iterable[str] = LOCAL,  # names under which we may be called
+    ):
+        self._app, self._token, self._local = app, token, frozenset(local)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"): return await self._app(scope, receive, send)
+        call = call_of(scope)
+        status, why = refusal(call, self._token, self._local)
+        if scope["type"] == "websocket":
+            if not status: return await self._app(scope, receive, send)
+            return await send({"type": "websocket.close", "code": 1008, "reason": why})
+        more = {**HEADERS, **(cors(call.origin) if foreign_command(call) else {})}
+        if status or call.method == "OPTIONS": return await _answer(send, status or 204, why, more)
+
+        if _declared(scope) > MOST_BODY and call.path != "/api/risk/kill-switch":  # a kill is obeyed, whatever its body is
+            return await _answer(send, 413, f"no body has more than {MOST_BODY} bytes", more)
+
+        async def with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start": message["headers"] = [*message["headers"], *_raw(more)]
+            await send(message)
+
+        await self._app(scope, _bounded(receive), with_headers)

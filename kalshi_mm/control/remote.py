@@ -32,8 +32,8 @@ _MOST_ADDRESS = 100  # bytes; sockaddr_un holds 108 on Linux, 104 on macOS
 @contextmanager
 def socket_address(
     path: Path,  # of the socket
-) -> Iterator[str]:  # what to bind or connect to meanwhile. OSError if it is too long
-    "A socket's path in few enough bytes"
+) -> Iterator[str]:  # the address to bind or connect to, valid inside the `with`. OSError if it is too long
+    "Shorten a socket's path if it is too long for an address"
     if len(os.fsencode(path)) <= _MOST_ADDRESS: yield str(path)
     elif not Path("/proc/self/fd").is_dir(): raise OSError(f"{path} is too long for a socket: set STATE_DIR to a shorter path")
     else:
@@ -46,35 +46,34 @@ def local_connection(
     path: Path,  # of the socket
     timeout_s: float,
 ) -> socket.socket:  # OSError
-    "A line to whoever listens at a socket"
-    line = socket.socket(socket.AF_UNIX)
+    "Connect to a local socket"
+    connection = socket.socket(socket.AF_UNIX)
     try:
-        line.settimeout(timeout_s)
-        with socket_address(path) as address: line.connect(address)
+        connection.settimeout(timeout_s)
+        with socket_address(path) as address: connection.connect(address)
     except BaseException:
-        line.close()
+        connection.close()
         raise
-    return line
+    return connection
 
-# %% ../../nbs/control/04_remote.ipynb #b2020c9e
+# %% ../../nbs/control/04_remote.ipynb #38a17dd3
 class NoEngine(KalshiMMError):
-    "Nobody answers at the control port; the text says how"
+    "No engine answers; the text gives the reason"
 
 
 class Refused(KalshiMMError):
-    "The engine answered that it won't; the text says why"
+    "The engine refused; the text gives the reason"
 
     def __init__(
         self,
         why: str,
         status: int = 0,  # of the answer: 401 wrong token, 403 wrong host or origin, 404, 409 not now, 422 wrong values
-        fields: Mapping[str, str] | None = None,  # what is wrong with which value
+        fields: Mapping[str, str] | None = None,  # {name: reason} of wrong values
     ):
         self.status, self.fields = status, dict(fields or {})
         super().__init__(why)
 
 
-_MOST_BYTES = 1 << 25  # of an answer
 _ADDS_RISK = ("/api/strategy/start", "/api/strategy/reduce-only", "/api/risk/rearm", "/api/risk/reset", "/api/account/accept",
               "/api/parameters")  # and resume of a market
 
@@ -82,8 +81,11 @@ _ADDS_RISK = ("/api/strategy/start", "/api/strategy/reduce-only", "/api/risk/rea
 def adds_risk(
     path: str,  # of a command of the control API
 ) -> bool:
-    "Whether a command may let orders out that were not out before, so that it must not arrive late"
+    "Whether a command may lead to new orders, so that it must not arrive late"
     return path in _ADDS_RISK or path.endswith("/resume")
+
+# %% ../../nbs/control/04_remote.ipynb #b2020c9e
+_MOST_BYTES = 1 << 25  # of an answer
 
 
 class ControlClient:
@@ -92,16 +94,16 @@ class ControlClient:
     def __init__(
         self,
         address: Path | int,  # the socket, or a port of 127.0.0.1
-        token: str = "",  # of the run; the port wants it, the socket doesn't
+        token: str = "",  # of the run; needed at the port, not at the socket
         who: str = "cli",  # goes into the engine's record: cli, notebook, web, lab
-        timeout_s: float = 2.0,  # for each call; a command that adds risk is not obeyed after it either
-        deadline_ms: int | None = None,  # UTC, after which such a command is not obeyed, where somebody has set that before us
+        timeout_s: float = 2.0,  # for each call; also the deadline of a command that adds risk
+        deadline_ms: int | None = None,  # UTC; the deadline of such a command, if the page has set one
     ):
         self.address, self.token, self._who, self._timeout_s, self._deadline_ms = address, token, who, timeout_s, deadline_ms
         self.base = f"http://127.0.0.1:{address}" if isinstance(address, int) else str(address)
 
     def connection(self, timeout_s: float) -> socket.socket:
-        "A new line to it; OSError"
+        "A new connection to the engine; OSError"
         if isinstance(self.address, int): return socket.create_connection(("127.0.0.1", self.address), timeout_s)
         return local_connection(self.address, timeout_s)
 
@@ -110,11 +112,11 @@ class ControlClient:
         return self._call("GET", path, query)
 
     def post(self, path: str, body: object = None, **query: str) -> Any:
-        "Ask for something; NoEngine or Refused"
+        "Send a command; NoEngine or Refused"
         return self._call("POST", path, query, body)
 
     def put(self, path: str, body: object) -> Any:
-        "Set something; NoEngine or Refused"
+        "Set values; NoEngine or Refused"
         return self._call("PUT", path, {}, body)
 
     def status(self) -> EngineStatus:
@@ -123,8 +125,8 @@ class ControlClient:
 
     def snapshot(self, market: str = "", range: str = "15m") -> dict[str, Any]:
         "Everything that the panel shows"
-        found: dict[str, Any] = self.get("/api/snapshot", market=market, range=range)
-        return found
+        snapshot: dict[str, Any] = self.get("/api/snapshot", market=market, range=range)
+        return snapshot
 
     def _headers(self, path: str, body: object) -> dict[str, str]:
         headers = {"X-Client": self._who}
@@ -134,24 +136,24 @@ class ControlClient:
         return headers
 
     def _call(self, method: str, path: str, query: Mapping[str, str], body: object = None) -> Any:
-        where, sent = f"{path}{'?' + urlencode(query) if query else ''}", None if body is None else msgspec.json.encode(body)
-        line = HTTPConnection("localhost", timeout=self._timeout_s)
+        url, content = f"{path}{'?' + urlencode(query) if query else ''}", None if body is None else msgspec.json.encode(body)
+        connection = HTTPConnection("localhost", timeout=self._timeout_s)
         try:
-            line.sock = self.connection(self._timeout_s)
-            line.request(method, where, sent, self._headers(path, body))
-            answer = line.getresponse()
-            said = msgspec.json.decode(answer.read(_MOST_BYTES))
+            connection.sock = self.connection(self._timeout_s)
+            connection.request(method, url, content, self._headers(path, body))
+            answer = connection.getresponse()
+            data = msgspec.json.decode(answer.read(_MOST_BYTES))
         except (FileNotFoundError, ConnectionRefusedError): raise NoEngine(f"no engine listens at {self.base}") from None
         except (OSError, HTTPException, msgspec.DecodeError) as e:
             raise NoEngine(f"the engine at {self.base} doesn't answer: {type(e).__name__}") from e
-        finally: line.close()
-        if answer.status < 400: return said
-        why, fields = (said.get("error"), said.get("fields")) if isinstance(said, dict) else ("", None)
+        finally: connection.close()
+        if answer.status < 400: return data
+        why, fields = (data.get("error"), data.get("fields")) if isinstance(data, dict) else ("", None)
         raise Refused(why or f"refused with status {answer.status}", answer.status, fields)
 
 # %% ../../nbs/control/04_remote.ipynb #9b037e0a
 def carry_out(engine: ControlClient, m: Mapping[str, Any]) -> dict[str, Any]:
-    "Ask the engine for what was pressed; NoEngine, Refused, KeyError for what there isn't"
+    "Send a command of the panel to the engine; NoEngine, Refused, KeyError for an unknown verb or a missing argument"
     match m["do"]:
         case "start": engine.post("/api/strategy/start", {"confirm": m.get("confirm", "")})
         case "stop": engine.post("/api/strategy/stop")
@@ -169,11 +171,11 @@ def carry_out(engine: ControlClient, m: Mapping[str, Any]) -> dict[str, Any]:
 # %% ../../nbs/control/04_remote.ipynb #d8f9a37b
 def watch(
     engine: ControlClient,
-    wants: Callable[[], Mapping[str, str]],  # asked with each snapshot: {"market": ticker, "range": "15m" or "day"}
+    wants: Callable[[], Mapping[str, str]],  # called with each snapshot: {"market": ticker, "range": "15m" or "day"}
     patience_s: float = 5.0,  # without a snapshot
     path: str = "/api/stream",
-) -> Iterator[dict[str, Any]]:  # NoEngine when the line breaks or falls silent; Refused if the token is not the engine's
-    "Snapshots as they come, the newest each time"
+) -> Iterator[dict[str, Any]]:  # NoEngine when the connection breaks or falls silent; Refused if the token is not the engine's
+    "Snapshots as they arrive, the newest each time"
     protocols = [Subprotocol(PROTOCOL), *([Subprotocol(f"bearer.{engine.token}")] if engine.token else [])]
     try:
         with connect(f"ws://localhost{path}", sock=engine.connection(patience_s), subprotocols=protocols, open_timeout=patience_s,
@@ -184,7 +186,7 @@ def watch(
                 yield snapshot
     except (FileNotFoundError, ConnectionRefusedError): raise NoEngine(f"no engine listens at {engine.base}") from None
     except InvalidHandshake as e:
-        engine.get("/api/strategy/status")  # says why, if it is the token
+        engine.get("/api/strategy/status")  # raises Refused if it is the token
         raise NoEngine(f"the engine at {engine.base} doesn't stream: {e}") from e
     except (OSError, WebSocketException) as e:
-        raise NoEngine(f"the line to the engine at {engine.base} is down: {type(e).__name__}") from e
+        raise NoEngine(f"the connection to the engine at {engine.base} is down: {type(e).__name__}") from e

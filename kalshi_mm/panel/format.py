@@ -40,7 +40,7 @@ def in_decimals(n: int, places: int) -> str:
 
 def money(
     text: str | None,  # dollars
-    sign: bool = False,  # say + too
+    sign: bool = False,  # with + for a profit
 ) -> str:
     "1234.506 -> $1,234.51"
     return NONE if not text else in_dollars(parse_money(text), sign)
@@ -55,28 +55,29 @@ def in_dollars(n: int, sign: bool = False) -> str:
 
 def signed(text: str | None) -> str:
     "A position: +15, −31, 0"
-    said = count(text)
-    return f"+{said}" if said not in (NONE, "0") and said[0] != MINUS else said
+    number = count(text)
+    return f"+{number}" if number not in (NONE, "0") and number[0] != MINUS else number
 
 # %% ../../nbs/panel/03_format.ipynb #ffd7a67a
 def clock(ms: int) -> str:
     "UTC time of day"
-    s = ms // 1000 % 86_400
-    return f"{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}"
+    return _hms(ms // 1000 % 86_400)
+
+
+def _hms(s: int) -> str: return f"{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}"
 
 
 def span(ms: int) -> str:
-    "How long: 0.4 s, 12 s, 3 min, 02:14:07"
+    "A duration: 0.4 s, 12 s, 3 min, 02:14:07"
     if ms < 0: return NONE
     if ms < 10_000: return f"{ms // 1000}.{ms // 100 % 10} s"
     if ms < 60_000: return f"{ms // 1000} s"
     if ms < 3_600_000: return f"{ms // 60_000} min"
-    s = ms // 1000
-    return f"{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}"
+    return _hms(ms // 1000)
 
 
 def share(part: int, whole: int) -> int:
-    "Thousandths of a whole, cut at -1000 and 1000"
+    "Thousandths of a whole, limited to -1000 and 1000"
     return max(-1000, min(1000, part * 1000 // whole)) if whole > 0 else 0
 
 # %% ../../nbs/panel/03_format.ipynb #b902516b
@@ -89,7 +90,7 @@ def _step(width: int, unit: int, most: int) -> int:
 
 
 def ticks(
-    values: Sequence[int],  # what has to fit
+    values: Sequence[int],  # have to fit
     unit: int,  # the finest distance between two marks
 ) -> tuple[int, int, list[int]]:  # lowest and highest of the axis, and the marks
     "An axis with at most six round marks"
@@ -99,7 +100,7 @@ def ticks(
     return lo, hi if hi > lo else lo + step, list(range(lo, (hi if hi > lo else lo + step) + 1, step))
 
 
-_SAY: dict[str, Callable[[int], str]] = {
+_LABEL: dict[str, Callable[[int], str]] = {
     "money": lambda v: in_dollars(v, sign=True), "cents": in_cents, "count": lambda v: in_decimals(v, 2)
 }  # fmt: skip
 
@@ -108,17 +109,17 @@ def chart(
     t: Sequence[int],  # UTC ms
     lines: Mapping[str, Sequence[int | None]],  # by name
     unit: int,  # the finest distance between two marks
-    words: str,  # what a value is: money, cents or count
+    kind: str,  # of the values: money, cents or count
     zero: bool = False,  # the axis reaches to 0
 ) -> dict[str, Any]:
     "Lines over time"
-    seen = [v for line in lines.values() for v in line if v is not None] + ([0] if zero else [])
-    lo, hi, marks = ticks(seen, unit)
-    say = _SAY[words]
+    known = [v for line in lines.values() for v in line if v is not None] + ([0] if zero else [])
+    lo, hi, marks = ticks(known, unit)
+    label = _LABEL[kind]
     minute = _step(max(t[-1] - t[0], 1) // 60_000, 1, 5) * 60_000 if t else 60_000
     first = -(-t[0] // minute) * minute if t else 0
     return {
         "t": list(t), "lines": {name: list(line) for name, line in lines.items()}, "lo": lo, "hi": hi,
-        "y": [[v, say(v)] for v in marks], "x": [[ms, clock(ms)[:5]] for ms in range(first, t[-1] + 1, minute)] if t else [],
-        "last": {name: say(line[-1]) if line and line[-1] is not None else NONE for name, line in lines.items()},
+        "y": [[v, label(v)] for v in marks], "x": [[ms, clock(ms)[:5]] for ms in range(first, t[-1] + 1, minute)] if t else [],
+        "last": {name: label(line[-1]) if line and line[-1] is not None else NONE for name, line in lines.items()},
     }  # fmt: skip

@@ -121,7 +121,7 @@ def test_kill_works_while_the_kernel_is_frozen(desk: Desk, page: Page):
     badge(page, re.compile("STOPPED|RUNNING"))
     engine = desk.quoting()
     badge(page, "RUNNING")
-    expect(page.locator(".kmm[data-way=straight]")).to_be_visible()
+    expect(page.locator(".kmm[data-way=direct]")).to_be_visible()
     kernel = desk.kernel()
     os.kill(kernel, signal.SIGSTOP)
     try:
@@ -154,7 +154,7 @@ def test_every_command_of_the_page_is_carried_out_while_the_kernel_computes(desk
     if engine.client().status().maker.state == "killed": engine.client().post("/api/risk/rearm")
     desk.quoting()
     badge(page, "RUNNING")
-    expect(page.locator(".kmm[data-way=straight]")).to_be_visible()
+    expect(page.locator(".kmm[data-way=direct]")).to_be_visible()
     verbs = "stop", "start", "reduce_only", "pause", "resume", "set", "reconcile", "kill", "rearm"
     before = {verb: len(asked(desk, verb)) for verb in verbs}
     kernel = page.evaluate(SLEEP)
@@ -220,7 +220,7 @@ def test_an_engine_that_crashed_is_shown_as_such_and_what_it_left_is_cancelled(d
     expect(page.get_by_test_id("crash-log")).not_to_be_empty()
     page.screenshot(path=desk.lab.root / "crashed.png")
     page.get_by_test_id("cancel-now").click()
-    expect(page.get_by_test_id("killbar")).to_contain_text("Cancelled straight at the exchange", timeout=30_000)
+    expect(page.get_by_test_id("killbar")).to_contain_text("Cancelled directly at the exchange", timeout=30_000)
     assert desk.resting == 0
     badge(page, "NO ENGINE", 20)
     (engine.home / "killed").unlink()  # as `kalshi-mm rearm` does, for the next test
@@ -233,6 +233,6 @@ def test_a_frozen_engine_is_killed_at_the_exchange_and_the_page_says_so(desk: De
     engine = desk.quoting()
     os.kill(engine.pid, signal.SIGSTOP)
     page.get_by_test_id("kill").click()
-    expect(page.get_by_test_id("killbar")).to_contain_text("Cancelled straight at the exchange", timeout=30_000)
+    expect(page.get_by_test_id("killbar")).to_contain_text("Cancelled directly at the exchange", timeout=30_000)
     assert desk.resting == 0
     badge(page, re.compile("NO ENGINE|DISCONNECTED"), 20)

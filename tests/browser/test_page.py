@@ -136,7 +136,7 @@ def test_where_nobody_answers_the_page_says_so_in_red(alone: Open):
     page.get_by_test_id("kill").click()
     expect(page.get_by_test_id("red")).to_contain_text("NOBODY HAS CONFIRMED THE KILL", timeout=5_000)
     expect(page.get_by_test_id("killbar")).to_contain_text("engine: can't be reached")
-    assert len(sent(page, "kill")) == 1  # through the kernel, since the straight way failed
+    assert len(sent(page, "kill")) == 1  # through the kernel, since the direct way failed
     answer(
         page, "kill", ok=True, kill={"who": "notebook", "sent_ms": 5, "verified_ms": 9, "resting": 0, "empty_looks": 2, "of": 3}
     )
@@ -147,7 +147,7 @@ def test_where_nobody_answers_the_page_says_so_in_red(alone: Open):
 @pytest.mark.parametrize(
     "code, said, fact",
     [
-        (0, "no answer.\nKilled: nothing of ours rests", "Cancelled straight at the exchange"),
+        (0, "no answer.\nKilled: nothing of ours rests", "Cancelled directly at the exchange"),
         (1, "NOT VERIFIED: 2 orders rest", "Exchange not confirmed"),
     ],
 )
@@ -184,7 +184,7 @@ def test_letters_typed_into_a_field_do_not_kill(alone: Open, engine: SimpleNames
 def test_real_money_needs_the_word_and_shows_what_could_be_lost(alone: Open, engine: SimpleNamespace):
     page = alone(vm_of("live, stopped"))
     page.get_by_test_id("start").click()
-    expect(page.get_by_test_id("ask")).to_contain_text("Worst case if everything that rests fills")
+    expect(page.get_by_test_id("ask")).to_contain_text("Worst case if resting orders fill")
     page.keyboard.type("live")
     page.keyboard.press("Enter")
     page.keyboard.press("Escape")

@@ -37,7 +37,8 @@ class Setting:
         self.start()
 
     def start(self, *words: str) -> None:
-        env = environment(self.folder, KALSHI_API_KEY_ID=self.at["key_id"], KALSHI_PRIVATE_KEY_FILE=self.at["key_file"])
+        key = {"KALSHI_API_KEY_ID": self.at["key_id"], "KALSHI_PRIVATE_KEY_FILE": self.at["key_file"]}
+        env = environment(self.folder, **key, MAX_FILL_BURST="100000")  # a fast day fills as fast
         self.engine = Process(self.folder, *ENGINE, "--rest", self.at["rest"], "--ws", self.at["ws"], *words, env=env)
         self.where = Running(**self.engine.json("started")["started"])
         self.token = self.where.token
@@ -116,6 +117,9 @@ KILL = "/api/risk/kill-switch"
     ("GET", KILL, GOOD, 405),
     ("GET", "/static/../format.py", {}, 404),
     ("GET", "/static/%2e%2e/format.py", {}, 404),
+    ("GET", "/static/%2e%2e%2fformat.py", {}, 404),
+    ("GET", "/static/no_such_module.js", {}, 404),
+    ("GET", "/static/panel.js", {"host": "evil.example"}, 403),
     ("GET", "/api/docs", GOOD, 404),
 ])
 def test_a_hostile_call_is_refused_and_changes_nothing(method, path, headers, status, trading: Setting):
@@ -237,8 +241,8 @@ def test_commands_are_checked_carried_out_and_remembered_with_their_giver(tradin
 def test_all_that_the_pages_ask_for_is_there(trading: Setting):
     known = trading.client.get("/api/openapi.json")["paths"]
     verbs = {"start", "stop", "end", "reduce", "pause", "resume", "reset", "reconcile", "accept", "rearm", "set"}
-    page = (files("kalshi_mm.panel") / "static" / "panel.js").read_text(encoding="utf-8")
-    paths = page[page.index("const PATHS"):page.index("const RISKY")]
+    page = (files("kalshi_mm.panel") / "static" / "connection.js").read_text(encoding="utf-8")
+    paths = page[page.index("const PATHS"):page.index("const adds_risk")]
     asked = {verb: f"/api/{path}" for verb, path in re.findall(r'(\w+): (?:m|\(\)) => \[["`]([^"`?]*)', paths)}
     assert asked.keys() == verbs
     verbs |= {"kill"}
@@ -301,6 +305,8 @@ def test_the_command_prints_a_link_whose_page_needs_no_token_and_holds_none(trad
     for name in names:
         status, headers, body = trading.call("GET", f"/{name}")
         assert status == 200 and headers["content-security-policy"].startswith("default-src 'self'")
+        assert headers["x-content-type-options"] == "nosniff" and headers["cache-control"] == "no-store"
+        if name.endswith(".js"): assert headers["content-type"].startswith("text/javascript"), name  # or no module loads
         assert trading.token not in body
         there = re.findall(r"\w+://[^\s\"'`]+", body)
         assert not [u for u in there if not re.match(r"ws://\$|http://www\.w3\.org/|http://localhost", u)]

@@ -64,7 +64,7 @@ def test_an_engine_outlives_its_launcher_and_is_found_by_the_next(settings: Sett
 
 def test_a_launch_that_fails_says_why(settings: Settings):
     wrong = settings.model_copy(update={"target_series": "KXNOSUCH"})
-    with pytest.raises(LaunchError, match="KXNOSUCH is no series of this exchange"): launch(wrong)
+    with pytest.raises(LaunchError, match="KXNOSUCH is not a series of this exchange"): launch(wrong)
     with pytest.raises(LaunchError, match="real money"): launch(Settings(kalshi_env="prod"), wait=False)
 
 

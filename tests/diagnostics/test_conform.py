@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from kalshi_mm.diagnostics.conform import Result, held_against
+from kalshi_mm.diagnostics.conform import Result, run_expectations
 from kalshi_mm.diagnostics.expectations import CASES, LEFT_OUT, NOT_REPLAYED, recorded_names
 from kalshi_mm.model.numbers import CENT, CONTRACT, DOLLAR
 from kalshi_mm.model.types import Side
@@ -48,7 +48,7 @@ async def conform_to(sandbox: Sandbox, me: Client) -> list[Result]:
     for side, cents in ((Side.BID, 40), (Side.ASK, 44)): rest(sandbox.exchange, MARKETS[0].ticker, side, cents, 10)
     rest_url, ws_url = f"{me.root}{BASE}", f"{me.root.replace('http', 'ws')}/trade-api/ws/v2"
     key_file = sandbox.keys.accounts["ann"].key_file
-    return await asyncio.to_thread(held_against, rest_url, ws_url, me.key_id, key_file, MARKETS[0].series_ticker)
+    return await asyncio.to_thread(run_expectations, rest_url, ws_url, me.key_id, key_file, MARKETS[0].series_ticker)
 
 
 def test_the_sandbox_holds_every_expectation_and_is_left_as_it_was(tmp_path: Path):
@@ -58,7 +58,7 @@ def test_the_sandbox_holds_every_expectation_and_is_left_as_it_was(tmp_path: Pat
             return found, (await members["ann"].ask("GET", "/portfolio/orders", status="resting"))[1]["orders"]
 
     found, left = run(story())
-    assert [r for r in found if r.verdict != "holds" or r.besides] == []
+    assert [r for r in found if r.verdict != "holds" or r.unknown] == []
     assert len(found) > len(CASES)
     assert left == []
 
@@ -98,8 +98,8 @@ def test_an_exchange_that_answers_otherwise_is_told(
         async with running(tmp_path, tier="prestige") as (sandbox, members): return await conform_to(sandbox, members["ann"])
 
     result = next(r for r in run(story()) if r.name == name)
-    if how == "new": assert (result.verdict, list(result.besides)) == ("holds", [said])
-    else: assert result.verdict == "differs" and said in result.said
+    if how == "new": assert (result.verdict, list(result.unknown)) == ("holds", [said])
+    else: assert result.verdict == "differs" and said in result.text
 
 
 def test_the_command_says_what_holds_and_refuses_production(tmp_path: Path):
@@ -109,7 +109,7 @@ def test_the_command_says_what_holds_and_refuses_production(tmp_path: Path):
     finally:
         process.kill()
     assert (status, errors) == (0, "")
-    assert re.fullmatch(r"\d+ hold, 0 differ(, \d+ had nothing to stand on)?\.\n", process.lines[-1])
+    assert re.fullmatch(r"\d+ hold, 0 differ(, \d+ could not be run)?\.\n", process.lines[-1])
     process = Process(tmp_path, "conform", "--env", "prod")
     try:
         status, errors = process.wait(30)

@@ -1,6 +1,7 @@
 "The widget without a browser: what goes to the page and what comes from it, recorded at the comm"
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from comm.base_comm import BaseComm
 
 import kalshi_mm.jupyter.widget as room
 from kalshi_mm.config import load_settings
-from kalshi_mm.control.remote import NoEngine, Refused
+from kalshi_mm.control.remote import NoEngine, Refused, adds_risk
 from kalshi_mm.jupyter.widget import ControlPanel, PanelWidget
 from kalshi_mm.panel.view_model import build_vm
 from tests.panel.pictures import NOW, session
@@ -75,7 +76,7 @@ def panel(told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path:
             raise NoEngine("the line is down")
 
         monkeypatch.setattr(room, "watch", watched)
-        monkeypatch.setattr(room.Running, "meant", lambda settings, session: [engine] if engine else [])
+        monkeypatch.setattr(room.Running, "matching", lambda settings, session: [engine] if engine else [])
         found = ControlPanel(load_settings(state_dir=tmp_path))
         panels.append((found, end))
         return found
@@ -145,7 +146,7 @@ def test_without_an_engine_the_page_says_so_and_when_one_comes_it_is_there(
 ):
     found = panel(VM)
     until(lambda: found.view.vm["state"] == "NO ENGINE" and "launch" in found.view.vm, "no engine")
-    monkeypatch.setattr(room.Running, "meant", lambda settings, session: [Engine()])
+    monkeypatch.setattr(room.Running, "matching", lambda settings, session: [Engine()])
     until(lambda: found.view.vm["state"] == "RUNNING", "the engine that came")
 
 
@@ -165,7 +166,7 @@ def test_what_adds_risk_and_was_held_up_in_the_kernel_is_not_carried_out(m: dict
     until(lambda: found.engine, "the engine")
     for late in ({}, {"deadline_ms": 1}):
         said = found.order({**m, **late})
-        assert not said["ok"] and ("too late" in said["said"] or "until when" in said["said"])
+        assert not said["ok"] and ("too late" in said["said"] or "no deadline" in said["said"])
     assert engine.asked == []
 
 
@@ -177,3 +178,13 @@ def test_what_takes_risk_away_never_expires(panel: Callable[..., ControlPanel]):
     for m in safe: found.order({**m, "deadline_ms": 1})
     assert [path for path, _ in engine.asked] == [
         "/api/strategy/end", "/api/markets/T/pause", "/api/strategy/reduce-only", "/api/risk/kill-switch"]
+
+
+def test_the_page_the_widget_and_the_client_agree_on_what_adds_risk():
+    "The page names verbs and paths in JavaScript, the widget verbs, the client paths"
+    script = (room.STATIC / "connection.js").read_text(encoding="utf-8")
+    listed = re.search(r"adds_risk = m => (\[[^]]*\])", script)
+    assert listed and json.loads(listed[1]) == list(room._RISKY)
+    paths = dict(re.findall(r'(\w+): (?:m|\(\)) => \[["`]([^"`?]*)', script[script.index("const PATHS"):]))
+    for verb, path in paths.items(): assert adds_risk(f"/api/{path}") == room.is_risky({"do": verb}), verb
+    assert re.findall(r"const PATIENCE_MS = (\d+);", script) == [str(room._PATIENCE_MS)]

@@ -5,11 +5,13 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kalshi_mm.panel import view_model
 from kalshi_mm.panel.view_model import build_vm, no_engine
 from tests.panel.pictures import NOW, session, states
 
@@ -72,3 +74,9 @@ def test_markets_that_have_paid_are_counted_and_not_listed():
 def test_a_picture_is_plain_json():
     for vm in CASES.values():
         assert json.loads(json.dumps(vm)) == vm
+
+
+def test_the_page_and_the_view_model_find_a_kill_late_at_the_same_time():
+    script = (Path(view_model.__file__).parent / "static" / "kill.js").read_text(encoding="utf-8")
+    for name in ("CONFIRM_LATE_MS", "VERIFY_LATE_MS"):
+        assert re.findall(rf"^const {name} = (\d+);", script, re.M) == [str(getattr(view_model, f"_{name}"))]

@@ -198,7 +198,7 @@ def test_the_port_is_taken_so_another_is_found_and_said(home: Home):
         _, where = home.engine(at, "sandbox", "w", port=port)
         assert where.port != port and where.control == f"http://127.0.0.1:{where.port}"
         notes = json.loads(home.said("status", "--json")[1])["notes"]
-    assert [n for n in notes if f"port {port} is another program's; the panel is at http://127.0.0.1:{where.port}" in n]
+    assert [n for n in notes if f"port {port} is in use by another program; the panel is at http://127.0.0.1:{where.port}" in n]
 
 
 def test_the_state_folder_is_for_its_owner_alone(home: Home):

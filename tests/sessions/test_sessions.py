@@ -224,7 +224,7 @@ def test_bad_input_ends_in_a_sentence(exchange, tmp_path: Path):
         taken.listen()
         port = str(taken.getsockname()[1])
         cases: list[tuple[list[str], dict[str, str], str]] = [
-            (["run", *at, "--series", "KXNOSUCH"], key, "KXNOSUCH is no series of this exchange"),
+            (["run", *at, "--series", "KXNOSUCH"], key, "KXNOSUCH is not a series of this exchange"),
             (["run", *at], key | {"KALSHI_PRIVATE_KEY_FILE": "text.pem"}, "text.pem"),
             (["run", *at], key | {"KALSHI_PRIVATE_KEY_FILE": "missing.pem"}, "missing.pem"),
             (["run", *at], key | {"KALSHI_API_KEY_ID": "not-a-key"}, "authentication_error"),
@@ -232,7 +232,7 @@ def test_bad_input_ends_in_a_sentence(exchange, tmp_path: Path):
             (["run", "--rest", "http://127.0.0.1:1/v2", "--ws", "ws://127.0.0.1:1", "--control-port", "0"], key, "refused"),
             (["run"], {"MAX_DAILY_LOS": "10"}, "did you mean MAX_DAILY_LOSS"),
             (["run"], {"MIN_SPREAD": "wide"}, "MIN_SPREAD=wide"),
-            (["run", "--for", "soon"], {}, "no length of time"),
+            (["run", "--for", "soon"], {}, "not a duration"),
             (["run", "--env", "prod"], {}, "--confirm-live"),
             (["run", "--env", "demo"], {}, "demo needs a key"),
             (["status", "--control-port", "1"], {}, "no engine is running: none is registered"),
