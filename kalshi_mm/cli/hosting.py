@@ -28,7 +28,7 @@ from ..engine.private_files import private_folder
 from ..research.data import read_bbo
 from ..sandbox.auth import TIERS
 from ..sandbox.fault_catalogue import CATALOGUE, plan
-from ..sandbox.faults import Faults
+from ..sandbox.fault_injection import Faults
 from ..sandbox.server import ACCOUNT, Announcement, build, serve
 
 # %% ../../nbs/cli/03_hosting.ipynb #0cd7403b

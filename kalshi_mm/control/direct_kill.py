@@ -153,20 +153,22 @@ async def kill_target(
 async def _cancel(target: Target, everything: bool, patience_s: float) -> tuple[int, str]:
     "Cancel at the exchange until two empty lists are far enough apart; return how many orders are left, -1 if it is unknown"
     from kalshi_mm.client.credentials import Credentials
-    from kalshi_mm.client.order_groups import LIST_LAG_S, kept_groups, sweep  # loads the SDK; the engine has the command by now
+    from kalshi_mm.client.order_groups import (  # loads the SDK; the engine has the command by now
+        LIST_LAG_S, EmptyLooks, kept_groups, sweep,
+    )
     from kalshi_mm.client.rest import Client
 
     if not target.rest: return -1, "NOT KILLED at the exchange: the address where its engine trades isn't known."
     client, loop = Client(target.rest, Credentials.load(target.key_id, Path(target.key_file))), asyncio.get_running_loop()
-    until, empty_s, left, trouble = loop.time() + patience_s, 0.0, -1, ""
+    until, looks, left, trouble = loop.time() + patience_s, EmptyLooks(), -1, ""
     whose = "" if everything else "of ours "
     try:
         while loop.time() < until:
             done: Any = await sweep(client, kept_groups(target.folder / "groups.json"), everything=everything)
             now_s = loop.time()
-            if done.clean and empty_s and now_s - empty_s >= LIST_LAG_S:
-                return 0, f"killed: nothing {whose}rests, seen twice at the exchange, {now_s - empty_s:.1f} s apart."
-            empty_s = (empty_s or now_s) if done.clean else 0.0
+            if looks.add(done.clean, now_s):
+                apart_s = now_s - (looks.first_s or now_s)
+                return 0, f"killed: nothing {whose}rests, seen twice at the exchange, {apart_s:.1f} s apart."
             left, trouble = left if done.trouble else len(done.left), "; ".join(done.trouble)
             await asyncio.sleep(LIST_LAG_S if done.clean else 0.2)  # the engine has the account's budget of calls, too
     finally: await client.close()

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from ..client.order_groups import EmptyLooks
 from ..client.rest import Client
 from ..client.transport import ApiError
 from .fault import Fault
@@ -18,7 +19,7 @@ from .kill_latch import Latch, Stamp
 from .notices import Notices
 from .private_files import NotPrivate, Reserve
 from .status import KillReport
-from .verification import EmptyLooks, our_resting_orders
+from .verification import our_resting_orders
 from ..maker.maker import MarketMaker
 from ..model.messages import CancelAll, Command
 

@@ -20,7 +20,7 @@ from .orders import Orders
 from .outbox import Outbox
 from .parameters import BadParameter, Config, LiveParameters
 from .reconcile import Reconciler
-from .requoter import Requoter
+from .decisions import Decisions
 from kalshi_mm.model.messages import (
     AccountRead, AccountUnread, Action, BookDelta, BookRead, BookSnapshot, BookStale, ClockRead, Command, Connection, Decide,
     Event, ExchangeStatus, FeedHealth, FillSeen, GroupSeen, MarketListed, MarketSettled, MarketStatus, MarketUnclear,
@@ -37,7 +37,7 @@ class EventRouter:
     "Hands each event to the parts that it concerns"
 
     def __init__(self, live: LiveParameters, markets: Markets, books: Books, account: Account, controls: Controls,
-                 commands: Commands, requoter: Requoter, watch: Watch, outbox: Outbox):  # fmt: skip
+                 commands: Commands, decisions: Decisions, watch: Watch, outbox: Outbox):  # fmt: skip
         self.group_id = ""  # of the order group that holds our orders at the exchange
         self._live, self._markets, self._account, self._controls = live, markets, account, controls
         self._watch, self._outbox = watch, outbox
@@ -50,10 +50,10 @@ class EventRouter:
             FeedHealth: lambda e: watch.feed(e, live.config), ClockRead: lambda e: watch.clock(e, live.config),
             OrderSeen: account.order_seen, OrderUnclear: account.order_unclear, FillSeen: account.fill_seen,
             AccountRead: account.read, AccountUnread: account.unread,
-            Restored: self._restored, Command: commands.do, Decide: lambda e: requoter.decide(e.ts_ms),
+            Restored: self._restored, Command: commands.do, Decide: lambda e: decisions.decide(e.ts_ms),
         }  # fmt: skip
         for answer in (OrderPlaced, OrderAmended, OrderCanceled, OrderGone, WriteRejected, WriteUnknown):
-            self._routes[answer] = requoter.gate.answered
+            self._routes[answer] = decisions.gate.answered
 
     def route(self, event: Event) -> None:
         "Hand over an event"
@@ -108,8 +108,8 @@ class MarketMaker:
         self.account = Account(self.live, self.markets, self.controls, self.watch, self.outbox)
         self.books = Books(self.markets.listed, self.account.orders, self.markets.touch, self.outbox.notify)
         commands = Commands(self.live, self.markets, self.controls, self.account, self.watch, self.outbox)
-        requoter = Requoter(self.live, self.markets, self.controls, self.account, self.books, self.watch, self.outbox)
-        self.router = EventRouter(self.live, self.markets, self.books, self.account, self.controls, commands, requoter,
+        decisions = Decisions(self.live, self.markets, self.controls, self.account, self.books, self.watch, self.outbox)
+        self.router = EventRouter(self.live, self.markets, self.books, self.account, self.controls, commands, decisions,
                                   self.watch, self.outbox)  # fmt: skip
 
     def handle(self, event: Event) -> list[Action]:

@@ -13,7 +13,7 @@ from .halting import Watch
 from .markets import Markets
 from .outbox import Outbox
 from .parameters import LiveParameters
-from .plan import due
+from .requoting import due
 from kalshi_mm.model.messages import (
     Amend, Cancel, OrderAmended, OrderCanceled, OrderGone, OrderPlaced, Place, WriteRejected, WriteUnknown,
 )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from msgspec import DecodeError, Struct, json, structs
 
-from .plan import Churn
+from .requoting import Churn
 from ..model.numbers import CENT, CONTRACT, DOLLAR, fixed_str, parse_fixed
 from ..risk.limits import Limits
 from ..strategy.protocol import Strategy

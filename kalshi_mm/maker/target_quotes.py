@@ -12,7 +12,7 @@ from .controls import Controls
 from .halting import Watch
 from .market_state import Slot
 from .parameters import LiveParameters
-from .plan import reducing
+from .requoting import reducing
 from ..risk.halts import RULES
 from ..strategy.protocol import Quotes, View
 

@@ -113,7 +113,7 @@ def if_filled(maker: MarketMaker) -> Money:
 
 def _result(slots: list[Slot], resting: Iterable[tuple[str, Side, Price, Count]], winner: str) -> Money:
     tickers = {s.market.ticker for s in slots}
-    held = sum(s.position.cash - s.position.fees + (cost(ONE, s.position.net) if s.market.ticker == winner else 0) for s in slots)
+    held = sum(s.position.pnl(ONE if s.market.ticker == winner else 0) for s in slots)
     gains = (side.sign * cost((ONE if ticker == winner else 0) - price, left)
              for ticker, side, price, left in resting if ticker in tickers)  # fmt: skip
     return held + sum(min(gain, 0) for gain in gains)

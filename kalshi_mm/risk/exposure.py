@@ -38,7 +38,7 @@ def event_worst(
 ) -> Money:  # profit if the worst happens, below zero for a loss
     "Return the profit if the worst outcome happens"
     held = list(positions)
-    cash = sum(p.cash - p.fees for p in held)
+    cash = sum(p.pnl(0) for p in held)
     pays = [cost(ONE, p.net) for p in held]
     return cash + min(pays if complete and pays else [*pays, 0])
 

@@ -18,7 +18,7 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from .auth import ApiKeys
-from .faults import Faults, Reply
+from .fault_injection import Faults, Reply
 from .requests import Fault, fault
 from .rest import Rest, refusal_answer
 from .rest_reads import BASE, Answer

@@ -16,8 +16,9 @@ from msgspec.structs import replace
 
 from ..model.numbers import Price
 from ..model.types import Side, TickGrid
-from .faults import AnswerFault, ExchangeFault, Fault, FrameFault, Injection, Levers, Line, PlanError, Reply
-from .faults import RequestFault, Sent, Undo
+from kalshi_mm.sandbox.fault_injection import (
+    AnswerFault, ExchangeFault, Fault, FrameFault, Injection, Levers, Line, PlanError, Reply, RequestFault, Sent, Undo,
+)
 from .matching import NewOrder
 
 # %% ../../nbs/sandbox/12_fault_catalogue.ipynb #5f7f9679

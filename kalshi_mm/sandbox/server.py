@@ -21,7 +21,7 @@ from msgspec import Struct
 from ..model.numbers import DOLLAR, Money
 from .auth import TIERS, ApiKeys
 from .endpoints import ACCOUNT, HEARTBEAT_S, STREAM, Connection, Endpoints, Port, SkewedClock, wall_ms
-from .faults import Faults
+from .fault_injection import Faults
 from .matching import Exchange
 from .recorded import RecordedDay, Row
 from .rest_reads import BASE

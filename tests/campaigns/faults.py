@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from kalshi_mm.sandbox.fault_catalogue import CATALOGUE
-from kalshi_mm.sandbox.faults import Faults, Injection, Levers, Reply, Sent
+from kalshi_mm.sandbox.fault_injection import Faults, Injection, Levers, Reply, Sent
 
 from .stage import Case, Command, Stage, Story, Wrong
 

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from kalshi_mm.sandbox.fault_catalogue import CATALOGUE
-from kalshi_mm.sandbox.faults import Faults
+from kalshi_mm.sandbox.fault_injection import Faults
 from kalshi_mm.sandbox.server import ACCOUNT
 
 from .stage import Case, Command, Stage, Story, rss_mb

@@ -19,7 +19,7 @@ from typing import Any
 from kalshi_mm.model.numbers import CENT, CONTRACT
 from kalshi_mm.model.types import Side
 from kalshi_mm.sandbox.execution import Refusal
-from kalshi_mm.sandbox.faults import Faults
+from kalshi_mm.sandbox.fault_injection import Faults
 from kalshi_mm.sandbox.matching import NewOrder
 from kalshi_mm.sandbox.server import ACCOUNT, Sandbox, build
 from tests.sessions.process import environment

@@ -20,7 +20,7 @@ from kalshi_mm.model.numbers import CENT, CONTRACT, count_str, price_str
 from kalshi_mm.model.types import Side
 from kalshi_mm.orderbook import OrderBook
 from kalshi_mm.sandbox.fault_catalogue import CATALOGUE
-from kalshi_mm.sandbox.faults import Faults
+from kalshi_mm.sandbox.fault_injection import Faults
 from kalshi_mm.sandbox.order_queue import NewOrder
 from kalshi_mm.sandbox.server import Sandbox
 from tests.sandbox.kit import MARKETS, running

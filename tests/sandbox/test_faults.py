@@ -27,7 +27,7 @@ from kalshi_mm.model.numbers import CENT, CONTRACT
 from kalshi_mm.model.types import Side
 from kalshi_mm.orderbook import OrderBook
 from kalshi_mm.sandbox.fault_catalogue import CATALOGUE, plan
-from kalshi_mm.sandbox.faults import ExchangeFault, Faults, FrameFault
+from kalshi_mm.sandbox.fault_injection import ExchangeFault, Faults, FrameFault
 from kalshi_mm.sandbox.matching import Exchange, NewOrder, Refusal
 from kalshi_mm.sandbox.server import Sandbox, build, wall_ms
 from kalshi_mm.sandbox.streams import Session
