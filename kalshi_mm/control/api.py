@@ -29,11 +29,11 @@ from .access import LOCAL, App, Door, Guard
 from .connections import Connection
 from .remote import socket_address
 from .stream import Viewers
-from ..engine.activity import CommandRow, parameters_of
+from ..engine.activity import CommandRow
 from ..engine.engine import Engine
 from ..engine.status import EngineStatus, MarketStatus
 from ..maker.maker import MarketMaker
-from ..maker.parameters import BadParameter, tuned
+from ..maker.parameters import BadParameter
 from ..model.numbers import contracts, money_str
 from kalshi_mm.panel.snapshot import (
     About,
@@ -52,7 +52,6 @@ from kalshi_mm.panel.snapshot import (
     snapshot,
 )
 from ..panel.view_model import build_vm
-from ..strategy.spread_capture import Params
 
 # %% ../../nbs/control/06_api.ipynb #29a1a778
 class No(Exception):
@@ -72,12 +71,10 @@ def new_values(
     changes: dict[str, str],  # name -> text
 ) -> dict[str, str]:  # the values in force until then; No with a reason for each wrong value
     "Check changes of parameters before the engine gets them"
-    params = getattr(maker.strategy, "params", None)
-    start = params if isinstance(params, Params) else Params()
     if not changes: raise No(422, "nothing to change")
-    try: tuned(start, maker.config, changes)
+    try: maker.live.check(changes)
     except BadParameter as e: raise No(422, str(e), e.wrong) from None
-    old = parameters_of(maker)
+    old = maker.live.values()
     return {name: old[name] for name in changes}
 
 # %% ../../nbs/control/06_api.ipynb #e0fc5bd5

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from .. import __version__
 from ..config import Settings
-from .activity import parameters_of
 from .journal import Journal, JournalError, Resting
 from .notices import Notices
 from ..maker.maker import MarketMaker
@@ -33,7 +32,7 @@ class SessionState:
         now_ms: Callable[[], int],  # UTC
     ):
         self._settings, self._journal, self._maker, self._notices, self._now_ms = settings, journal, maker, notices, now_ms
-        self._configured = parameters_of(maker)  # as the settings have them
+        self._configured = maker.live.values()  # as the settings have them
         self._halts: set[str] = set()  # as last kept
         self._kept_ms = 0
 
@@ -81,7 +80,7 @@ class SessionState:
         self._halts = set(halts)
         marks = {t: s.mark for t, s in maker.slots.items() if s.mark is not None and s.position.net}
         paused = {t: s.paused for t, s in maker.slots.items() if s.paused}
-        first, now = self._configured, parameters_of(maker)
+        first, now = self._configured, maker.live.values()
         self._journal.remember(maker.day, marks, [h for h in halts.values() if h.latched], paused, maker.reduce_only,
                                {n: (first[n], now[n]) for n in now if now[n] != first[n]}, self._resting())  # fmt: skip
 

@@ -11,12 +11,10 @@ from msgspec import Struct
 
 from ..maker.maker import MarketMaker
 from ..maker.market_state import Slot
-from ..maker.parameters import values
 from ..model.numbers import count_str, money_str, price_str
 from ..model.types import Market, Quote, Side
 from ..risk.exposure import Exposure, event_worst
 from ..risk.halts import RULES, Halt
-from ..strategy.spread_capture import SpreadCapture
 
 # %% ../../nbs/engine/07_status.ipynb #30589c16
 class SideStatus(Struct, frozen=True):
@@ -176,7 +174,7 @@ def status(
         drawdown=money_str(day.drawdown if day else 0), exposure=count_str(sum(exposures)),
         event_worst=money_str(worst_of_events(maker)), balance=money_str(maker.balance) if maker.balance is not None else "",
         fills=sum(s.fills for s in slots), markets=markets, reduce_only=maker.reduce_only,
-        parameters=values(maker.strategy.params, maker.config) if isinstance(maker.strategy, SpreadCapture) else {},
+        parameters=maker.live.values(),
         differences=[DifferenceStatus(d.kind, d.ticker, d.text, d.ts_ms) for d in maker.reconciler.found],
         reconciled_ms=maker.reconciler.clean_ms, stop_confirmed_ms=maker.controls.stop_confirmed_ms,
     )  # fmt: skip

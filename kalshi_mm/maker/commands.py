@@ -69,7 +69,6 @@ class Commands:
 
     def _set(self, e: Command) -> None:
         "Change parameters, all of them or none"
-        if not self._live.settable: return self._outbox.notify("warning", "this strategy has no parameters to set")
         try: changes = self._live.set(e.detail)
         except BadParameter as err: return self._outbox.notify("warning", f"set by {e.who} refused: {err}")
         self._outbox.notify("info", f"set by {e.who}: {changes}")

@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
-from ..engine.activity import CommandRow, FillSeenAt, QuoteRow, Recent, Ring, parameters_of
+from ..engine.activity import CommandRow, FillSeenAt, QuoteRow, Recent, Ring
 from ..engine.status import EngineStatus, KillReport, in_order, open_events, worst_of_events
 from ..maker.maker import MarketMaker
 from ..maker.market_state import Slot
@@ -323,8 +323,8 @@ class Snapshot(Struct, frozen=True):
 # %% ../../nbs/panel/02_snapshot.ipynb #4e5cc715
 def parameter_rows(maker: MarketMaker) -> list[ParameterRow]:
     "The parameters with their values and bounds"
-    now = parameters_of(maker)
-    return [ParameterRow(p.name, now[p.name], p.unit, p.meaning, p.lowest, p.highest) for p in PARAMETERS]
+    now = maker.live.values()
+    return [ParameterRow(p.name, now[p.name], p.unit, p.meaning, p.lowest, p.highest) for p in PARAMETERS if p.name in now]
 
 
 def kill_progress(report: KillReport | None, of: int) -> KillProgress | None:
@@ -343,7 +343,7 @@ def snapshot(
 ) -> Snapshot:
     "Everything that the panel shows"
     now, slots = s.now_ms, [slot for slot in in_order(maker) if slot.market.paid is None]
-    profit, now_in_force = recent.profit(maker), parameters_of(maker)
+    profit, now_in_force = recent.profit(maker), maker.live.values()
     split = {"captured": recent.captured, "drift": profit - recent.captured + recent.fees, "fees": recent.fees, "profit": profit}
     return Snapshot(
         n, now, about.session, about.env, about.series, about.account, about.log, s, reduce_only(maker),
