@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct, field
 
 from ..maker.maker import MarketMaker
-from ..maker.market_state import Slot
+from ..maker.market_state import MarketState
 from ..maker.orders import Working
 from kalshi_mm.model.messages import (
     AccountRead,
@@ -183,7 +183,7 @@ class QuoteHistory:
         elif last.ahead is not None and others is not None: last.ahead = min(last.ahead, others)
 
 
-def _others_at(maker: MarketMaker, slot: Slot, w: Working) -> Count | None:
+def _others_at(maker: MarketMaker, slot: MarketState, w: Working) -> Count | None:
     "Contracts of others at an order's price; None without a trusted book"
     if not slot.book.live: return None
     return max(slot.book.size(w.side, w.price) - maker.books.own(slot, w.side).get(w.price, 0), 0)

@@ -10,7 +10,7 @@ __all__ = ['SideStatus', 'MarketStatus', 'HaltStatus', 'DifferenceStatus', 'Stat
 from msgspec import Struct
 
 from ..maker.maker import MarketMaker
-from ..maker.market_state import Slot
+from ..maker.market_state import MarketState
 from ..model.numbers import count_str, money_str, price_str
 from ..model.types import Market, Quote, Side
 from ..risk.exposure import Exposure, event_worst
@@ -98,7 +98,7 @@ class Status(Struct, frozen=True):
     stop_confirmed_ms: int = 0  # UTC, when a read after a stop listed no order of ours; 0 before
 
 # %% ../../nbs/engine/07_status.ipynb #fd12ec5f
-def _side(maker: MarketMaker, slot: Slot, side: Side) -> SideStatus:
+def _side(maker: MarketMaker, slot: MarketState, side: Side) -> SideStatus:
     ticker = slot.market.ticker
     best = slot.book.best_others(side, maker.books.own(slot, side)) if slot.book.live else None
     w = next(iter(maker.orders.own.on(ticker, side)), None)
@@ -110,7 +110,7 @@ def _side(maker: MarketMaker, slot: Slot, side: Side) -> SideStatus:
     )  # fmt: skip
 
 
-def _market(maker: MarketMaker, slot: Slot) -> MarketStatus:
+def _market(maker: MarketMaker, slot: MarketState) -> MarketStatus:
     m, p = slot.market, slot.position
     exposure = Exposure(p.net, *maker.orders.exposure(m.ticker))
     return MarketStatus(
@@ -136,18 +136,18 @@ def _state(maker: MarketMaker) -> str:
     return "stopping" if maker.resting else "stopped"
 
 
-def in_order(maker: MarketMaker) -> list[Slot]:
+def in_order(maker: MarketMaker) -> list[MarketState]:
     "The markets by close and strike; those that have paid come last, the newest first"
-    def key(s: Slot) -> tuple[object, ...]:
+    def key(s: MarketState) -> tuple[object, ...]:
         m, over = s.market, s.market.paid is not None
         return over, -m.close_ms if over else m.close_ms, m.event_ticker, strike(m)
 
     return sorted(maker.slots.values(), key=key)
 
 
-def open_events(maker: MarketMaker) -> list[tuple[list[Slot], bool]]:
+def open_events(maker: MarketMaker) -> list[tuple[list[MarketState], bool]]:
     "The markets of each event that has not paid, and whether they are complete"
-    events: dict[str, list[Slot]] = {}
+    events: dict[str, list[MarketState]] = {}
     for s in maker.slots.values(): events.setdefault(s.market.event_ticker, []).append(s)
     return [(slots, all(s.quoted for s in slots)) for slots in events.values() if any(s.market.paid is None for s in slots)]
 

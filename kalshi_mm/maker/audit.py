@@ -8,7 +8,7 @@ __all__ = ['Doubts', 'compare_levels', 'compare_own', 'absent', 'Audit']
 # %% ../../nbs/maker/06_audit.ipynb #9ae99a16
 from collections.abc import Iterable
 
-from .market_state import Slot
+from .market_state import MarketState
 from .orders import Orders
 from ..model.messages import BookRead
 from ..model.numbers import Count, Price, cents, contracts
@@ -18,7 +18,7 @@ from ..model.types import Side
 Doubts = dict[str, tuple[Count, str]]  # {what is in doubt: (the figure that must not change meanwhile, the sentence)}
 
 
-def compare_levels(e: BookRead, slot: Slot) -> Doubts:
+def compare_levels(e: BookRead, slot: MarketState) -> Doubts:
     "Find levels that differ between the stream's book and REST's"
     doubts: Doubts = {}
     for side, listed, streamed in ((Side.BID, dict(e.bids), slot.book.bids), (Side.ASK, dict(e.asks), slot.book.asks)):
@@ -30,7 +30,7 @@ def compare_levels(e: BookRead, slot: Slot) -> Doubts:
     return doubts
 
 
-def compare_own(slot: Slot, believed: dict[Side, dict[Price, Count]]) -> Doubts:
+def compare_own(slot: MarketState, believed: dict[Side, dict[Price, Count]]) -> Doubts:
     "Find levels at which the stream marks another count as ours than our orders have"
     doubts: Doubts = {}
     for side in Side:
@@ -62,7 +62,7 @@ class Audit:
         self._due_ms: dict[str, int] = {}  # by ticker
         self._doubts: dict[str, dict[str, tuple[Count, int]]] = {}  # {ticker: {what: (figure, comparisons in a row)}}
 
-    def due(self, slots: Iterable[Slot], every_ms: int, now_ms: int) -> tuple[str, ...]:
+    def due(self, slots: Iterable[MarketState], every_ms: int, now_ms: int) -> tuple[str, ...]:
         "The tickers of the live books to be read now"
         tickers = []
         for slot in slots:
@@ -76,7 +76,7 @@ class Audit:
     def compare(
         self,
         e: BookRead,
-        slot: Slot,
+        slot: MarketState,
         orders: Orders,
         marked: bool,  # whether the stream marks our orders
         patience_ms: int,  # that a read may lag

@@ -9,7 +9,7 @@ __all__ = ['Best', 'Books']
 from collections.abc import Callable, Mapping
 
 from .audit import Audit
-from .market_state import Slot
+from .market_state import MarketState
 from .orders import Orders
 from ..model.messages import BookDelta, BookRead, BookSnapshot, BookStale
 from ..model.numbers import Count, Price
@@ -26,7 +26,7 @@ class Books:
 
     def __init__(
         self,
-        slots: Mapping[str, Slot],  # by ticker; whoever owns them adds to it
+        slots: Mapping[str, MarketState],  # by ticker; whoever owns them adds to it
         orders: Orders,
         changed: Callable[[str], None],  # told of each ticker whose book has changed
         tell: Callable[[str, str], None],  # (level, text)
@@ -66,22 +66,22 @@ class Books:
         if why := self.audit.compare(e, slot, self._orders, self._tagged, patience_ms):
             self._distrust(slot, f"{e.ticker}: the book is not the exchange's: {why}")
 
-    def _distrust(self, slot: Slot, why: str) -> None:
+    def _distrust(self, slot: MarketState, why: str) -> None:
         slot.book.mark_stale(why)
         self._changed(slot.market.ticker)
         self._tell("error", why)
 
     # questions
-    def own(self, slot: Slot, side: Side) -> dict[Price, Count]:
+    def own(self, slot: MarketState, side: Side) -> dict[Price, Count]:
         "Our part of a book: as the stream marks it, or as our orders tell if it marks none"
         return slot.own[side] if self._tagged else self._orders.own.resting_by_price(slot.market.ticker, side)
 
-    def others(self, slot: Slot) -> tuple[Best, Best]:
+    def others(self, slot: MarketState) -> tuple[Best, Best]:
         "The best bid and ask of the others"
         bids, asks = self.own(slot, Side.BID), self.own(slot, Side.ASK)
         return slot.book.best_others(Side.BID, bids), slot.book.best_others(Side.ASK, asks)
 
-    def value(self, slot: Slot, now_ms: int) -> None:
+    def value(self, slot: MarketState, now_ms: int) -> None:
         "Mark a market by the others' book, if it can be trusted"
         if slot.market.status == "finalized" or not slot.book.live: return
         bid, ask = self.others(slot)

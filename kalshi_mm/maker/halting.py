@@ -9,7 +9,7 @@ __all__ = ['Watch']
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from .market_state import Slot
+from .market_state import MarketState
 from .parameters import Config
 from ..model.messages import ClockRead, FeedHealth, WriteRejected
 from ..model.numbers import Count, Money, contracts, dollars
@@ -103,7 +103,7 @@ class Watch:
         self.set("rejects", reason, e.ts_ms, "", str(n), str(config.reject_limit))
 
     # the day and the risk
-    def measure(self, slots: Mapping[str, Slot], profit: Money, limits: Limits, now_ms: int) -> None:
+    def measure(self, slots: Mapping[str, MarketState], profit: Money, limits: Limits, now_ms: int) -> None:
         "Update the day's figures, if every position can be valued, and check them"
         held = [s for s in slots.values() if s.position.net and s.market.active]
         if dark := [s.market.ticker for s in held if s.mark is None or now_ms - s.marked_ms > _UNMARKED_MS]:

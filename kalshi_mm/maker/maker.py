@@ -14,7 +14,7 @@ from .books import Books
 from .commands import Commands
 from .controls import Controls
 from .halting import Watch
-from .market_state import Slot
+from .market_state import MarketState
 from .markets import Markets
 from .orders import Orders
 from .outbox import Outbox
@@ -135,7 +135,7 @@ class MarketMaker:
         return self.live.config
 
     @property
-    def slots(self) -> dict[str, Slot]:
+    def slots(self) -> dict[str, MarketState]:
         "The listed markets, by ticker"
         return self.markets.listed
 

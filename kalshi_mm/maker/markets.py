@@ -9,7 +9,7 @@ __all__ = ['Markets']
 from msgspec import structs
 
 from .halting import Watch
-from .market_state import Slot, terms
+from .market_state import MarketState, terms
 from .orders import Orders
 from ..model.messages import MarketListed, MarketSettled, MarketStatus, MarketUnclear, Restored
 from ..model.numbers import ONE, Money, Price, cents
@@ -23,7 +23,7 @@ class Markets:
     "The listed markets, the positions elsewhere, and what has changed since the last decision"
 
     def __init__(self, watch: Watch):
-        self.listed: dict[str, Slot] = {}
+        self.listed: dict[str, MarketState] = {}
         self.elsewhere: dict[str, Position] = {}  # positions in markets that aren't listed
         self.changed: set[str] = set()  # tickers of listed markets to decide anew
         self.decide_all = True  # the next decision looks at every market
@@ -43,8 +43,10 @@ class Markets:
         else:
             position = self.elsewhere.pop(m.ticker, Position(m.ticker))
             mark = self._marks.get(m.ticker)
-            self.listed[m.ticker] = Slot(m, fees, OrderBook(m.ticker), position, mark, worst=abs(position.net), marked_ms=e.ts_ms,
-                                         paused=self._paused.pop(m.ticker, ""), quoted=e.quoted)  # fmt: skip
+            self.listed[m.ticker] = MarketState(
+                m, fees, OrderBook(m.ticker), position, mark, worst=abs(position.net), marked_ms=e.ts_ms,
+                paused=self._paused.pop(m.ticker, ""), quoted=e.quoted,
+            )  # fmt: skip
         if unclear: self._watch.set("terms", unclear, e.ts_ms, m.ticker)
         else: self._watch.clear("terms", m.ticker)
         self.touch(m.ticker)
@@ -54,7 +56,7 @@ class Markets:
         if e.ticker in self.listed: self._watch.set("terms", e.reason, e.ts_ms, e.ticker)
         self.touch(e.ticker)
 
-    def status(self, e: MarketStatus) -> Slot | None:  # the market, if it is listed
+    def status(self, e: MarketStatus) -> MarketState | None:  # the market, if it is listed
         "Take a market's new status"
         if slot := self.listed.get(e.ticker): slot.market = structs.replace(slot.market, status=e.status)
         self.touch(e.ticker)

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from .market_state import Slot
+from .market_state import MarketState
 from .orders import Orders, State, Working
 from .parameters import Config
 from ..model.messages import AccountRead, AccountUnread, ReadAccount
@@ -172,7 +172,7 @@ class Suspicions:
         "The keys of all that are certain"
         return [key for key in self._times if self.certain(key)]
 
-    def positions(self, e: AccountRead, slots: Mapping[str, Slot], patience_ms: int) -> dict[str, Suspicion]:
+    def positions(self, e: AccountRead, slots: Mapping[str, MarketState], patience_ms: int) -> dict[str, Suspicion]:
         "Compare our positions with theirs; a difference right after a fill may be lag, and doesn't count"
         theirs, off = dict(e.positions), {}
         self._theirs = {}
@@ -186,7 +186,7 @@ class Suspicions:
             self._theirs[ticker] = theirs.get(ticker, 0)
         return off
 
-    def corrections(self, slots: Mapping[str, Slot], now_ms: int) -> list[Fill]:
+    def corrections(self, slots: Mapping[str, MarketState], now_ms: int) -> list[Fill]:
         "Fills that make unexplained positions ours, without an order, a fee or a profit: at the value in our books"
         off = {t: n - slots[t].position.net for t, n in self._theirs.items() if t in slots and self.certain(t)}
         return [Fill(f"accepted-{now_ms}-{t}", "", t, Side.BID if n > 0 else Side.ASK, slots[t].value, abs(n), 0, False, now_ms)
@@ -221,7 +221,7 @@ class Reconciler:
         self,
         e: AccountRead,
         orders: Orders,  # brought up to date
-        slots: Mapping[str, Slot],
+        slots: Mapping[str, MarketState],
         fills: Sequence[Fill],  # of the read, those that were new; they are counted already
         config: Config,
     ) -> list[Difference]:  # those that are new
@@ -251,7 +251,7 @@ class Reconciler:
         return [(Kind.ORPHAN if is_ours(o.client_order_id) else Kind.FOREIGN, o.ticker,
                  text.format(o.side, contracts(o.remaining), cents(o.price), o.client_order_id or o.order_id)) for o in new]
 
-    def corrections(self, slots: Mapping[str, Slot], now_ms: int) -> list[Fill]:
+    def corrections(self, slots: Mapping[str, MarketState], now_ms: int) -> list[Fill]:
         "Fills that bring our positions to the exchange's count, where a difference is unexplained"
         return self._suspicions.corrections(slots, now_ms)
 

@@ -10,7 +10,7 @@ from .account import Account
 from .books import Books
 from .controls import Controls
 from .halting import Watch
-from .market_state import Slot
+from .market_state import MarketState
 from .parameters import LiveParameters
 from .requoting import reducing
 from ..risk.halts import RULES
@@ -23,7 +23,7 @@ class TargetQuotes:
     def __init__(self, live: LiveParameters, controls: Controls, account: Account, books: Books, watch: Watch):
         self._live, self._controls, self._account, self._books, self._watch = live, controls, account, books, watch
 
-    def blocked(self, slot: Slot, now_ms: int) -> str:  # empty if it can be quoted
+    def blocked(self, slot: MarketState, now_ms: int) -> str:  # empty if it can be quoted
         "Why a market can't be quoted at all"
         market, config = slot.market, self._live.config
         stops = [f"{h.rule}: {h.reason}" for h in self._watch.halts.on(market.ticker) if not RULES[h.rule].reduces]
@@ -40,7 +40,7 @@ class TargetQuotes:
             return "an order of ours was canceled elsewhere; waiting to hear why"
         return ""
 
-    def of(self, slot: Slot, now_ms: int) -> Quotes:
+    def of(self, slot: MarketState, now_ms: int) -> Quotes:
         "The target quotes of a market, or the reason for each that is missing"
         if slot.market.status == "finalized": return slot.quotes
         if why := self.blocked(slot, now_ms): return Quotes.none(why)

@@ -18,7 +18,7 @@ from msgspec import Struct, to_builtins
 from ..engine.activity import CommandRow, FillSeenAt, QuoteRow, Recent, Ring
 from ..engine.status import EngineStatus, KillReport, in_order, open_events, worst_of_events
 from ..maker.maker import MarketMaker
-from ..maker.market_state import Slot
+from ..maker.market_state import MarketState
 from ..maker.orders import Working
 from ..maker.parameters import PARAMETERS
 from ..model.numbers import ONE, Count, Money, Price, cost, count_str, fixed_str, money_str, price_str
@@ -111,7 +111,7 @@ def if_filled(maker: MarketMaker) -> Money:
                for slots, complete in open_events(maker))
 
 
-def _result(slots: list[Slot], resting: Iterable[tuple[str, Side, Price, Count]], winner: str) -> Money:
+def _result(slots: list[MarketState], resting: Iterable[tuple[str, Side, Price, Count]], winner: str) -> Money:
     tickers = {s.market.ticker for s in slots}
     held = sum(s.position.pnl(ONE if s.market.ticker == winner else 0) for s in slots)
     gains = (side.sign * cost((ONE if ticker == winner else 0) - price, left)
@@ -190,10 +190,10 @@ def _ahead(recent: Recent, ticker: str, side: Side) -> str:
     return _count(rows[-1].ahead) if rows and rows[-1].price is not None else ""
 
 
-def _book_age_ms(slot: Slot, now_ms: int) -> int: return slot.book.age_ms(now_ms) if slot.book.updated_ms else -1
+def _book_age_ms(slot: MarketState, now_ms: int) -> int: return slot.book.age_ms(now_ms) if slot.book.updated_ms else -1
 
 
-def market_row(slot: Slot, recent: Recent, now_ms: int) -> MarketRow:
+def market_row(slot: MarketState, recent: Recent, now_ms: int) -> MarketRow:
     "A market as a line of the table"
     m, b = slot.market, slot.book
     bid, ask = (b.best_bid, b.best_ask) if b.live else (None, None)
@@ -232,7 +232,7 @@ def market_detail(
     )  # fmt: skip
 
 # %% ../../nbs/panel/02_snapshot.ipynb #1dbdbc79
-def paused(slot: Slot) -> bool:
+def paused(slot: MarketState) -> bool:
     "Whether a person has paused the market"
     return bool(getattr(slot, "paused", False))
 
