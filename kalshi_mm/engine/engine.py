@@ -114,7 +114,7 @@ class CommandDesk:
         self._inbox.put(Command(now_ms, verb, who, detail))
 
     def forget_start(self) -> None:
-        "A start that waits is not wanted any more"
+        "Cancel a start that waits"
         if self._later: self._later.cancel()
 
 # %% ../../nbs/engine/19_engine.ipynb #68219de9
@@ -158,8 +158,8 @@ class Engine:
         self.desk = CommandDesk(self.maker, self.inbox, self.notices, self.kills, self.breaker, now_ms)
         self._loop = Loop(self.inbox, self.maker, journal, self.recent, self.state, self.fault, self.kills, self.notices,
                           self._do, lost, partial(self.monitors.resync_wrong_books, self.maker), now_ms)  # fmt: skip
-        self.command, self.kill, self.note = self.desk.give, self.kills.kill, self.notices.note
-        self.began_ms, self._ending = now_ms(), ""  # why, once the end was asked for
+        self.command, self.kill, self.note = self.desk.give, self.kills.kill, self.notices.note  # for callers
+        self.began_ms, self._ending = now_ms(), ""  # why it ends, once the end was asked for
 
     def end(self, why: str) -> None:
         "Stop quoting, cancel, verify, and let `run` return"

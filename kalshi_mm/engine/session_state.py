@@ -54,8 +54,9 @@ class SessionState:
         in_force += [f"{n} is {now}, as it was set; the setting is {self._configured[n]}" for n, now in kept.items()]
         if in_force: self._notices.note(f"still in force: {'; '.join(in_force)}", "info")
         for n in before.keys() - kept.keys():
-            text = f"{n} was set to {before[n][1]}; its setting is another one now, and holds: {self._configured.get(n)}"
-            self._notices.note(text)
+            now = f"its setting is another one now, and holds: {self._configured[n]}" if n in self._configured else \
+                "this strategy has no such parameter"
+            self._notices.note(f"{n} was set to {before[n][1]}; {now}")
         return left
 
     def restored(self) -> None:

@@ -8,7 +8,7 @@ __all__ = ['Account']
 # %% ../../nbs/maker/13_account.ipynb #9ddbc7cc
 from .controls import Controls
 from .external_cancels import ElsewhereCancels, rests, unexplained
-from .halting import Watch
+from .halting import BURST_MS, Watch
 from .markets import Markets
 from .orders import Orders, State, Working
 from .outbox import Outbox
@@ -20,9 +20,6 @@ from kalshi_mm.model.messages import (
 from ..model.types import Fill, Order, OrderStatus, is_ours
 
 # %% ../../nbs/maker/13_account.ipynb #fee6d31a
-_BURST_MS = 15_000  # fills that a read finds count towards the burst if they are this young
-
-
 class Account:
     "Our orders and fills"
 
@@ -65,7 +62,7 @@ class Account:
     # the lists
     def ask(self, why: str, now_ms: int) -> None:
         "Ask for a read; after a kill for one that covers every order that may rest"
-        self._outbox.add(self.reconciler.reads.ask(self.orders, why, now_ms, everything="kill" in self._watch.halts.active))
+        self._outbox.add(self.reconciler.reads.ask(self.orders, why, now_ms, everything=self._watch.killed))
 
     def unread(self, e: AccountUnread) -> None:
         "Note that the lists could not be read; after some time that is a halt"
@@ -79,7 +76,7 @@ class Account:
         new = [f for f in e.fills if self._count(f, e.ts_ms)]
         rested = [(w, o) for o in e.orders if (w := self._resting_order(o))]
         for f in new:
-            if f.ts_ms > e.asked_ms - _BURST_MS: self._watch.filled(f.count, config.limits, e.ts_ms)
+            if f.ts_ms > e.asked_ms - BURST_MS: self._watch.filled(f.count, config.limits, e.ts_ms)
         for d in self.reconciler.compare(e, self.orders, self._markets.listed, new, config):
             self._outbox.notify(d.level, f"{d.kind}: {d.text}")
         for w, o in rested: self._note_end(w, o, e.ts_ms)
@@ -100,7 +97,7 @@ class Account:
                 self._leaving.add(o.client_order_id)
                 self._outbox.add(Cancel("left by an earlier session", o.client_order_id, o.order_id, o.ticker))
                 self.reconciler.reads.soon(again_ms)
-        if "kill" in self._watch.halts.active and self.resting:
+        if self._watch.killed and self.resting:
             self._outbox.add(CancelAll(f"{self.resting} orders still rest after the kill"))
             self.reconciler.reads.soon(again_ms)
 

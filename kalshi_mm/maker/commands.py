@@ -29,7 +29,7 @@ class Commands:
         self._markets.decide_all = True
         halts, reconciler = self._watch.halts, self._account.reconciler
         match e.verb:
-            case "start" if not self._killed: self._controls.start()
+            case "start" if not self._watch.killed: self._controls.start()
             case "stop": self._controls.stop(e.ts_ms + self._live.config.patience_ms)
             case "kill" | "kill_all": self._kill(e)
             case "halt": self._watch.set("error", e.detail, e.ts_ms)
@@ -48,10 +48,8 @@ class Commands:
             case "set": self._set(e)
             case _:
                 text = f"{e.verb} {e.detail}".strip()
-                self._outbox.notify("warning", f"{text!r} from {e.who} does nothing{' while killed' if self._killed else ''}")
-
-    @property
-    def _killed(self) -> bool: return "kill" in self._watch.halts.active
+                while_killed = " while killed" if self._watch.killed else ""
+                self._outbox.notify("warning", f"{text!r} from {e.who} does nothing{while_killed}")
 
     def _kill(self, e: Command) -> None:
         self._controls.quoting = False

@@ -77,7 +77,7 @@ class EventRouter:
     def _order_group(self, e: GroupSeen) -> None:
         if e.change == "adopted": self.group_id = e.group_id
         elif e.group_id == self.group_id and e.change in ("triggered", "deleted"):
-            if "kill" in self._watch.halts.active: return  # the kill triggers it
+            if self._watch.killed: return  # the kill triggers it
             self._account.elsewhere_cancels.explained()
             self._watch.set("group", f"our order group was {e.change} at the exchange: nothing of it rests any more", e.ts_ms)
 
@@ -182,7 +182,7 @@ class MarketMaker:
     @property
     def killed(self) -> bool:
         "Whether the kill is in force"
-        return "kill" in self.halts.active
+        return self.watch.killed
 
     @property
     def resting(self) -> int:

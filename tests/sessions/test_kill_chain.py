@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from kalshi_mm.client.credentials import Credentials
 from kalshi_mm.client.rest import Client
 from kalshi_mm.client.transport import ApiError
 from kalshi_mm.engine.journal import Journal
-from kalshi_mm.model.messages import Cancel, Place
+from kalshi_mm.model.messages import Action, Cancel, Event, OrderSeen, Place
 from kalshi_mm.model.numbers import CONTRACT
-from kalshi_mm.model.types import Side
+from kalshi_mm.model.types import OrderStatus, Side
 from tests.sessions.process import Process, get, ledger, until
 from tests.sessions.test_sessions import engine_on, said, trading
 from tests.sessions.test_sessions import exchange as exchange  # the fixture
@@ -116,11 +116,25 @@ def test_an_engine_that_wakes_up_after_a_kill_sends_nothing(exchange, start: Sta
 
 def newest(journal: Path) -> int:
     "How many orders the session has placed"
+    return sum(isinstance(a, Place) for _, actions in record(journal) for a in actions)
+
+
+def record(journal: Path) -> list[tuple[Event, list[Action]]]:
+    "The record of the newest session, as far as it is written"
     j = Journal(journal, writes=False)
-    try:
-        last = j.past.sessions()[-1:]
-        return sum(type(a).__name__ == "Place" for s in last for _, actions in j.records.read(s[0]) for a in actions)
+    try: return [row for s in j.past.sessions()[-1:] for row in j.records.read(s[0])]
     finally: j.close()
+
+
+def ended(journal: Path, order_id: str) -> bool:
+    "Whether the stream has told the engine that an order rests no more"
+    seen = [e.order for e, _ in record(journal) if isinstance(e, OrderSeen)]
+    return any(o.order_id == order_id and o.status is not OrderStatus.RESTING for o in seen)
+
+
+def own_cancel(journal: Path, order_id: str) -> bool:
+    "Whether the engine itself was cancelling an order"
+    return any(isinstance(a, Cancel) and a.order_id == order_id for _, actions in record(journal) for a in actions)
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda s: s.name)
@@ -155,25 +169,26 @@ def test_what_a_person_cancels_elsewhere_stays_so_until_a_person_resumes(several
         found = get(f"{where['control']}/api/risk/status", where)["halts"]
         return [h["market"] for h in found if h["rule"] == "canceled_elsewhere"]
 
-    def by_hand_canceled(fits: Callable[[str], bool] = lambda ticker: True) -> str:
-        "The market of an order of ours, after it was cancelled as the app would; empty if it was moved first"
+    def by_hand_canceled(fits: Callable[[str], bool] = lambda ticker: True) -> tuple[str, str] | None:
+        "(market, order_id) of an order of ours, after it was cancelled as the app would; None if it was moved first"
         for order in account("resting_orders"):
             if not fits(order.ticker) or not order.client_order_id.startswith("kmm-"): continue
             try: account("cancel", Cancel("", order.client_order_id, order.order_id, order.ticker))
             except ApiError: continue
-            return str(order.ticker)
+            return order.ticker, order.order_id
         time.sleep(0.3)  # the account's calls are counted
-        return ""
+        return None
 
-    market = until(by_hand_canceled, "one is cancelled")
-    others = (lambda ticker: ticker != market) if several else (lambda ticker: ticker == market)
-    if several: until(lambda: by_hand_canceled(others), "and another")
-    for attempt in range(6):  # a cancel by hand may meet one of our own, which explains it; a person would cancel again
-        if attempt: by_hand_canceled(others)
-        with suppress(AssertionError):
-            until(lambda: ("" if several else market) in halts(), "it halts, or everything does", 10)
-            break
-    else: raise AssertionError("no halt after six cancels by hand")
+    def canceled_against_us(fits: Callable[[str], bool] = lambda ticker: True) -> str:
+        "The market of an order that a person cancelled and we did not; a cancel that meets one of ours is explained by it"
+        while True:
+            market, order_id = until(lambda: by_hand_canceled(fits), "one is cancelled")
+            until(partial(ended, tmp_path / where["journal"], order_id), "the engine knows it")
+            if not own_cancel(tmp_path / where["journal"], order_id): return str(market)
+
+    market = canceled_against_us()
+    if several: canceled_against_us(lambda ticker: ticker != market)
+    until(lambda: ("" if several else market) in halts(), "it halts, or everything does")
     if several: until(lambda: not resting(exchange), "nothing rests")
     assert market not in {o.ticker for o in account("resting_orders")}
     assert said(tmp_path, *(["reset", "canceled_elsewhere"] if several else ["resume", market]))[0] == 0
