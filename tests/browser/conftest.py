@@ -65,6 +65,9 @@ import { render } from "/panel.js";
 const heard = {}; let vm = null;
 window.sent = [];
 window.show = v => { vm = v; (heard["change:vm"] || []).forEach(f => f()); };
+const again = () => vm?.n && window.show({ ...vm, n: vm.n + 1 });  // an engine sends its picture all the time, changed or not
+const sending = setInterval(again, 200);
+window.stand_still = () => { clearInterval(sending); again(); };
 window.tell = m => (heard["msg:custom"] || []).forEach(f => f(m));
 const model = { get: () => vm, on: (e, f) => (heard[e] ??= []).push(f), off() {}, send: m => window.sent.push(m) };
 window.close = render({ model, el: document.getElementById("panel") });

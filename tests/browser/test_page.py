@@ -89,6 +89,7 @@ def test_fifty_markets_stay_usable(alone: Open):
 
 def test_the_picture_grows_old_by_itself_and_kill_stays(alone: Open, engine: SimpleNamespace):
     page = alone(vm_of("running"))
+    page.evaluate("() => window.stand_still()")
     expect(page.get_by_test_id("badge")).to_have_text("STALE — engine was RUNNING", timeout=4_000)
     expect(page.get_by_test_id("start")).to_have_attribute("aria-disabled", "true")  # what adds risk waits for a new picture
     expect(page.get_by_test_id("stop")).to_have_attribute("aria-disabled", "false")
@@ -264,15 +265,11 @@ def test_a_crash_is_red_and_cancels_before_it_starts_again(alone: Open, engine: 
     until(lambda: engine.asked, "the kill")
 
 
-def test_a_button_answers_at_once(alone: Open, engine: SimpleNamespace):
+def test_a_button_shows_that_it_was_pressed_before_the_engine_answers(alone: Open):
     page = alone(vm_of("running"))
-    page.route("**/api/strategy/stop", lambda route: None)  # the engine takes its time
-    took_ms = page.evaluate("""() => new Promise(done => {
-      const stop = document.querySelector('[data-testid=stop]'), began = performance.now();
-      new MutationObserver(() => { if (stop.hasAttribute('data-sent')) done(performance.now() - began) })
-        .observe(stop, { attributes: true });
-      stop.click() })""")
-    assert took_ms < 100
+    page.route("**/api/strategy/stop", lambda route: None)  # the engine never answers
+    pressed = """() => { const stop = document.querySelector('[data-testid=stop]'); stop.click(); return stop.hasAttribute('data-sent') }"""
+    assert page.evaluate(pressed)
 
 
 def test_one_click_tells_why_a_quote_stands_or_is_missing(alone: Open):
