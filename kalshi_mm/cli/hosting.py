@@ -25,10 +25,10 @@ from rich.table import Table
 from .terminal import Json, guarded, screen, settings_of
 from ..client.venue import VenueError
 from ..engine.private_files import private_folder
-from ..research.data import read_bbo
 from ..sandbox.auth import TIERS
 from ..sandbox.fault_catalogue import CATALOGUE, plan
 from ..sandbox.fault_injection import Faults
+from ..sandbox.recorded import Row
 from ..sandbox.server import ACCOUNT, Announcement, build, serve
 
 # %% ../../nbs/cli/03_hosting.ipynb #0cd7403b
@@ -73,6 +73,12 @@ def faults_of(
     return Faults(planned, seed, lambda text: typer.echo(text, err=True))
 
 # %% ../../nbs/cli/03_hosting.ipynb #b1917b6c
+def _recording(data: Path, day: date) -> list[Row]:
+    from kalshi_mm.research.data import read_bbo  # pandas takes most of a second, at every start of every engine
+
+    return read_bbo(data, day)
+
+
 @app.command()
 def exchange(
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8901,
@@ -109,7 +115,7 @@ def exchange(
 
     async def work() -> int:
         if data and not day: raise VenueError("--data needs --day: which event day of the recording")
-        rows = read_bbo(data, _day(day)) if data and day else None
+        rows = _recording(data, _day(day)) if data and day else None
         skip = skip_hours if skip_hours is not None else 0 if rows else 25
         kind, injected = "ed25519" if ed25519 else "rsa", faults_of(faults, seed or 0)
         with _folder(state, attached) as folder:

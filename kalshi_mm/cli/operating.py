@@ -172,7 +172,7 @@ def set_(
 ) -> None:
     """Change parameters of the running engine, all or none; without any, list them. They hold for later runs too, until the
     setting itself changes.
-    Example: `kalshi-mm set min_spread=6 skew_ticks=2`
+    Example: `kalshi-mm set max_daily_loss=40 quote_lifetime_s=30`
     """
     changes = dict(v.partition("=")[::2] for v in values or [])
     if wrong := [v for v in values or [] if "=" not in v]: raise typer.BadParameter(f"{wrong[0]!r}: write NAME=VALUE")

@@ -16,7 +16,8 @@ import typer
 
 from .hosting import Data, Day, Regime, Seed, Speed, Wrong
 from kalshi_mm.cli.terminal import (
-    ConfirmLive, ControlPort, EnvOption, Json, Rest, Series, Ws, fail, guarded, screen, seconds, sentence, settings_of,
+    ConfirmLive, ControlPort, EnvOption, Json, PresetName, Rest, Series, StrategyName, Ws, fail, guarded, screen, seconds,
+    sentence, settings_of,
 )  # fmt: skip
 from ..client.credentials import Credentials, wall_ms
 from ..client.rest import Client
@@ -40,6 +41,8 @@ def run(
     rest: Rest = None,
     ws: Ws = None,
     series: Series = None,
+    strategy: StrategyName = None,
+    preset: PresetName = None,
     for_: Annotated[str | None, typer.Option("--for", help="How long, such as 60s or 5m; until Ctrl-C if not given.")] = None,
     speed: Speed = None,
     seed: Seed = None,
@@ -57,7 +60,8 @@ def run(
     Example: `kalshi-mm run --for 60s`
     """
     settings = settings_of(
-        kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws, target_series=series, control_port=control_port)
+        kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws, target_series=series, strategy=strategy, preset=preset,
+        control_port=control_port)
     if settings.kalshi_env is Env.PROD and not (confirm_live or wait):
         raise fail("this would trade real money on Kalshi; confirm it with --confirm-live")
     for_s = seconds(for_) if for_ else None
@@ -72,13 +76,16 @@ def check(
     rest: Rest = None,
     ws: Ws = None,
     series: Series = None,
+    strategy: StrategyName = None,
+    preset: PresetName = None,
     probe: Annotated[bool, typer.Option("--probe", help="Also place, change and cancel a far order for one contract.")] = False,
 ) -> None:
     """Check that everything is in order to trade, at the exchange and on this machine. Reads only, except with --probe; status 1
     if a check fails.
     Example: `kalshi-mm check --env demo`
     """
-    settings = settings_of(kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws, target_series=series)
+    settings = settings_of(kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws, target_series=series, strategy=strategy,
+                           preset=preset)  # fmt: skip
 
     async def work() -> int:
         venue, client = await find_venue(settings, []), None

@@ -33,7 +33,6 @@ from ..engine.activity import CommandRow
 from ..engine.engine import Engine
 from ..engine.status import EngineStatus, MarketStatus
 from ..maker.maker import MarketMaker
-from ..maker.parameters import BadParameter
 from ..model.numbers import contracts, money_str
 from kalshi_mm.panel.snapshot import (
     About,
@@ -52,6 +51,7 @@ from kalshi_mm.panel.snapshot import (
     snapshot,
 )
 from ..panel.view_model import build_vm
+from ..strategy.parameters import BadParameter
 
 # %% ../../nbs/control/06_api.ipynb #29a1a778
 class No(Exception):

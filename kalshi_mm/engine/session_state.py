@@ -15,6 +15,7 @@ from .notices import Notices
 from ..maker.maker import MarketMaker
 from ..maker.orders import Working
 from ..model.messages import Restored
+from ..strategy.presets import Preset
 
 # %% ../../nbs/engine/16_session_state.ipynb #841a5388
 _KEEP_EVERY_MS = 1_000
@@ -30,8 +31,10 @@ class SessionState:
         maker: MarketMaker,
         notices: Notices,
         now_ms: Callable[[], int],  # UTC
+        preset: Preset | None = None,  # that the strategy was told
     ):
         self._settings, self._journal, self._maker, self._notices, self._now_ms = settings, journal, maker, notices, now_ms
+        self._preset = preset
         self._configured = maker.live.values()  # as the settings have them
         self._halts: set[str] = set()  # as last kept
         self._kept_ms = 0
@@ -46,6 +49,7 @@ class SessionState:
         left = self._journal.restart.restored(self._now_ms(), killed, kept)
         settings = self._settings.model_dump(mode="json", exclude={"alert_webhook_url"})  # a webhook's address is a secret
         started = {name: str(value) for name, value in settings.items()}
+        if self._preset: started |= {"strategy": self._preset.strategy, "preset_text": self._preset.toml()}
         session, env = self._maker.config.session, self._settings.kalshi_env
         self._journal.begin(session, env, self._now_ms(), __version__, started)
         if self._journal.repaired: self._notices.note(self._journal.repaired, "error")

@@ -212,6 +212,7 @@ class EngineStatus(Struct, frozen=True):
     notes: list[str]  # the last messages for people, newest last
     kill: KillReport | None
     maker: Status
+    strategy: str = ""  # its name
 
 
 class Outcome(Struct, frozen=True):

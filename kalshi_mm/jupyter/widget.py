@@ -24,7 +24,7 @@ from IPython.core.getipython import get_ipython
 from ipywidgets import HTML, Accordion, Button, HBox, Layout, Text, ToggleButtons, VBox
 
 from ..client.credentials import wall_ms
-from ..config import Env, Settings, load_settings, settings_for_kill
+from ..config import Env, Settings, is_path, load_settings, settings_for_kill
 from ..control.crash_report import CrashReport
 from ..control.launch import LaunchError, kill_command, launch, unconfirmed
 from ..control.remote import NoEngine, Refused, carry_out, watch
@@ -297,14 +297,15 @@ class StartForm(VBox):
         self.go = Button(description="Launch", button_style="primary", tooltip="Start an engine as a process of its own")
         self.end = Button(description="End the engine", tooltip="Cancel everything, verify, and end its process")
         self.confirm = Text(placeholder="LIVE, to connect to real money", layout=Layout(width="240px"))
+        self.preset = Text(description="preset", placeholder="none; or a name, or a path", layout=Layout(width="420px"))
         self.status = HTML()
         for button, verb in ((self.go, "launch"), (self.end, "end")): button.on_click(self._press(order, verb))
-        super().__init__([self.env, HBox([self.go, self.confirm, self.end]), self.status])
+        super().__init__([self.env, self.preset, HBox([self.go, self.confirm, self.end]), self.status])
 
     def _press(self, order: Callable[[dict[str, Any]], dict[str, Any]], verb: str) -> Callable[[Any], None]:
         def pressed(_: Any) -> None:
             until = {"deadline_ms": (pressed_ms() or wall_ms()) + _PATIENCE_MS}
-            m = {"do": verb, "env": self.env.value, "confirm": self.confirm.value} | until
+            m = {"do": verb, "env": self.env.value, "confirm": self.confirm.value, "preset": self.preset.value.strip()} | until
             self.confirm.value = ""
             self.status.value = escape(order(m)["said"] or "asked")
 
@@ -345,7 +346,7 @@ class ControlPanel(VBox):
         "Carry out a command; return the answer for the page"
         try:
             if why := too_late(m, wall_ms()): return {"ok": False, "said": why}
-            if m["do"] == "launch": return self._launch(Env(m["env"]), m.get("confirm", ""))
+            if m["do"] == "launch": return self._launch(Env(m["env"]), m.get("confirm", ""), m.get("preset", ""))
             if self.engine is None: raise NoEngine("no engine is running")
             return carry_out(self.engine.client("notebook", deadline_ms=m.get("deadline_ms")), m)
         except Refused as e: return {"ok": False, "said": str(e), "fields": e.fields}
@@ -380,11 +381,12 @@ class ControlPanel(VBox):
         more = {"launch": launches(self.settings), "settings_file": str(self.settings.file or "")}
         return no_engine(why, now_ms=wall_ms()) | more
 
-    def _launch(self, env: Env, confirm: str) -> dict[str, Any]:
+    def _launch(self, env: Env, confirm: str, preset: str) -> dict[str, Any]:
         if why := unconfirmed(env, confirm): return {"ok": False, "said": why}
         if self._busy: return {"ok": False, "said": self._busy}
         self._busy = f"An engine for {env} is being started."
-        try: launch(self.settings.model_copy(update={"kalshi_env": env}), wait=env is Env.PROD)
+        chosen = {"preset": str(Path(preset).expanduser().absolute()) if is_path(preset) else preset} if preset else {}
+        try: launch(self.settings.model_copy(update={"kalshi_env": env, **chosen}), wait=env is Env.PROD)
         except LaunchError as e: return {"ok": False, "said": str(e)}
         finally: self._busy = ""
         return {"ok": True, "said": f"An engine for {env} runs."}

@@ -12,8 +12,9 @@ from .external_cancels import RULE as ELSEWHERE
 from .halting import Watch
 from .markets import Markets
 from .outbox import Outbox
-from .parameters import BadParameter, LiveParameters
+from .parameters import LiveParameters
 from ..model.messages import CancelAll, Command
+from ..strategy.parameters import BadParameter
 
 # %% ../../nbs/maker/14_commands.ipynb #56a91471
 class Commands:

@@ -20,7 +20,6 @@ from ..engine.status import EngineStatus, KillReport, in_order, open_events, wor
 from ..maker.maker import MarketMaker
 from ..maker.market_state import MarketState
 from ..maker.orders import Working
-from ..maker.parameters import PARAMETERS
 from ..model.numbers import ONE, Count, Money, Price, cost, count_str, fixed_str, money_str, price_str
 from ..model.types import Order, Side
 from .tables import html_table
@@ -324,7 +323,7 @@ class Snapshot(Struct, frozen=True):
 def parameter_rows(maker: MarketMaker) -> list[ParameterRow]:
     "The parameters with their values and bounds"
     now = maker.live.values()
-    return [ParameterRow(p.name, now[p.name], p.unit, p.meaning, p.lowest, p.highest) for p in PARAMETERS if p.name in now]
+    return [ParameterRow(p.name, now[p.name], p.unit, p.meaning, p.lowest, p.highest) for p in maker.live.table]
 
 
 def kill_progress(report: KillReport | None, of: int) -> KillProgress | None:
@@ -349,7 +348,7 @@ def snapshot(
         n, now, about.session, about.env, about.series, about.account, about.log, s, reduce_only(maker),
         [market_row(slot, recent, now) for slot in slots], orders_of(maker), [fill_row(f) for f in list(recent.fills)[-50:]],
         {name: money_str(money) for name, money in split.items()}, recent.pnl[wants.range].table(300), at_risk(maker),
-        {name: v for name, v in now_in_force.items() if name.startswith("max_")}, parameter_rows(maker),
+        {p.name: now_in_force[p.name] for p in maker.live.table if p.at.startswith("limits.max_")}, parameter_rows(maker),
         list(recent.commands)[-20:], kill_progress(s.kill, recent.killed_of), differences(s),
         market_detail(maker, recent, wants.market, now) if wants.market in maker.slots else None, about.settings_file,
     )  # fmt: skip

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..engine.status import EngineStatus, MarketStatus, Outcome, SideStatus
+from ..maker.parameters import SESSION_PARAMETERS
 from ..model.numbers import dollars, parse_count, parse_money, parse_price
 from ..research.attribution import Attribution, attribution, total
 
@@ -98,7 +99,10 @@ def summary(outcome: Outcome) -> Group:
     table.add_section()
     row("all", total(s.maker.markets), s.maker.fills, f"{traded / 100:g}", "", "", "")
     title = f"Session {s.maker.session} on {s.env}: {lasted_s:.0f} s, ended {outcome.why}"
-    return Group(Text(title), table, Text(left_behind(outcome)))
+    session = {p.name for p in SESSION_PARAMETERS}
+    told = ", ".join(f"{name} {value}" for name, value in s.maker.parameters.items() if name not in session)
+    strategy = f"Strategy {s.strategy}{f' with {told}' if told else ''}"
+    return Group(Text(title), Text(strategy), table, Text(left_behind(outcome)))
 
 
 def left_behind(outcome: Outcome) -> str:

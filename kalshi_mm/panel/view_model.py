@@ -86,7 +86,7 @@ def _live(s: Json) -> dict[str, Any]:
     risk, limits = s["at_risk"], s["limits"]
     return {"title": "Start with real money", "word": "LIVE", "confirm": "LIVE", "lines": [
         ["Account", s["account"]], ["Balance", money(s["engine"]["maker"]["balance"])],
-        ["Markets", f"{len(s['markets'])} of {s['series']}"],
+        ["Markets", f"{len(s['markets'])} of {s['series']}"], ["Strategy", s["engine"]["strategy"]],
         ["Worst case of the positions", money(risk["positions"], sign=True)],
         ["Worst case if resting orders fill", money(risk["if_filled"], sign=True)],
         ["Largest loss that the limits allow", money(risk["limit"], sign=True)],
@@ -386,7 +386,8 @@ def build_vm(
     return {
         "n": s["n"], "state": state, "icon": _ICONS[state], "note": note_of(s, state, now_ms), "clock": clock(now_ms),
         "env": _ENV.get(s["env"], s["env"].upper()), "series": s["series"], "account_id": s["account"], "session": s["session"],
-        "up": span(now_ms - e["began_ms"]), "log_file": s["log"], "settings_file": s.get("settings_file", ""), "now_ms": now_ms,
+        "up": span(now_ms - e["began_ms"]), "strategy": e["strategy"], "log_file": s["log"],
+        "settings_file": s.get("settings_file", ""), "now_ms": now_ms,
         "buttons": buttons(s, state), "kill": kill_of(s, now_ms), "alerts": alerts(s, now_ms),
         "account": account(s), "gauges": gauges(s), "pnl": profit_and_loss(s), "markets": market_rows(s, state),
         "settled": settled(s), "market": picked(s, state), "fills": [fill_row(f) for f in reversed(s["fills"])],

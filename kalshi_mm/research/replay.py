@@ -20,8 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..config import Settings
-from ..engine.engine import make_maker
 from ..engine.journal import Began, Journal, JournalError
+from ..engine.strategies import make_maker
 from ..maker.maker import MarketMaker
 from kalshi_mm.model.messages import (
     Action,
@@ -49,6 +49,8 @@ from kalshi_mm.model.messages import (
 )
 from ..model.numbers import KalshiMMError, cents, contracts, dollars
 from ..model.types import Side
+from ..strategy.parameters import StrategyError
+from ..strategy.presets import parse_preset
 
 # %% ../../nbs/research/03_replay.ipynb #fff5329f
 class Line(Struct, frozen=True):
@@ -136,7 +138,9 @@ def core_of(
 ) -> MarketMaker:  # ValueError if this version can't read its settings
     "A new core like the session's"
     known = {name: text for name, text in began.settings.items() if name in Settings.model_fields}
-    return make_maker(Settings(_env_file=None, **known), began.session)  # type: ignore[call-arg, arg-type]
+    text = began.settings.get("preset_text", "")  # as it was then: its file may be another one by now
+    settings = Settings(_env_file=None, **known)  # type: ignore[call-arg, arg-type]
+    return make_maker(settings, began.session, parse_preset(text, "its preset") if text else None)[0]
 
 
 def replay(
@@ -237,7 +241,8 @@ def tell_again(
     began = journal.records.began(session)
     if began is None: raise ReplayError(f"the record of session {session} is gone or can't be read")
     try: maker = core_of(began)
-    except ValueError as e: raise ReplayError(f"session {session} of version {began.version} can't be set up again: {e}") from e
+    except (ValueError, StrategyError) as e:
+        raise ReplayError(f"session {session} of version {began.version} can't be set up again: {e}") from e
     done = replay(maker, journal.records.read(session), ended_ms is not None)
     out.print(timeline_table(done.lines, ticker, answers))
     out.print(f"Session {session}, version {began.version}. {verdict(done)}", style="bold red" if done.differences else "")

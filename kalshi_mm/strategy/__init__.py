@@ -2,17 +2,20 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .protocol import NoQuote, Quotes, Strategy, View
+    from .parameters import Within
+    from .presets import Preset
+    from .protocol import Looks, NoQuote, Quotes, Strategy, View
     from .spread_capture import Params, SpreadCapture
 
-__all__ = ["NoQuote", "Params", "Quotes", "SpreadCapture", "Strategy", "View"]
+__all__ = ["Looks", "NoQuote", "Params", "Preset", "Quotes", "SpreadCapture", "Strategy", "View", "Within"]
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import protocol, spread_capture
+    from . import parameters, presets, protocol, spread_capture
 
-    return getattr(protocol if name in protocol.__all__ else spread_capture, name)
+    rooms = (protocol, parameters, presets, spread_capture)
+    return getattr(next(room for room in rooms if name in room.__all__), name)
 
 
 def __dir__() -> list[str]: return __all__

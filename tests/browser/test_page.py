@@ -268,7 +268,7 @@ def test_a_crash_is_red_and_cancels_before_it_starts_again(alone: Open, engine: 
 def test_a_button_shows_that_it_was_pressed_before_the_engine_answers(alone: Open):
     page = alone(vm_of("running"))
     page.route("**/api/strategy/stop", lambda route: None)  # the engine never answers
-    pressed = """() => { const stop = document.querySelector('[data-testid=stop]'); stop.click(); return stop.hasAttribute('data-sent') }"""
+    pressed = "() => { const b = document.querySelector('[data-testid=stop]'); b.click(); return b.hasAttribute('data-sent') }"
     assert page.evaluate(pressed)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kalshi_mm.config import Settings, load_settings
-from kalshi_mm.engine.engine import make_maker
 from kalshi_mm.engine.journal import Journal
+from kalshi_mm.engine.strategies import make_maker
 from kalshi_mm.model.numbers import CONTRACT, count_str, money_str, parse_price
 from kalshi_mm.model.types import Fill, OrderStatus, Position, is_ours
 from kalshi_mm.sandbox.execution import AccountFill, Happening, OrderChange, PositionChange
@@ -170,7 +170,7 @@ def replayed(journal_file: Path, session: str, env: dict[str, str]) -> list[str]
     given = {k.lower(): v for k, v in env.items() if k.lower() in Settings.model_fields and k != "STATE_DIR"}
     journal = Journal(journal_file)
     try:
-        again, events = make_maker(load_settings(None, {}, **given), session), 0
+        again, events = make_maker(load_settings(None, {}, **given), session)[0], 0
         for event, actions in journal.records.read(session):
             events += 1
             if (now := again.handle(event)) != actions:

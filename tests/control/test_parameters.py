@@ -1,8 +1,9 @@
 "What `set` says is so, whatever the strategy: the core, its status, the control API, the panel, the journal and a restart agree"
 from pathlib import Path
+from typing import Annotated
 
 import pytest
-from msgspec import json
+from msgspec import Struct, json
 
 from kalshi_mm.config import Settings
 from kalshi_mm.control.api import No, new_values
@@ -12,9 +13,11 @@ from kalshi_mm.engine.notices import Notices
 from kalshi_mm.engine.session_state import SessionState
 from kalshi_mm.engine.status import status
 from kalshi_mm.maker.maker import MarketMaker
-from kalshi_mm.maker.parameters import PARAMETERS, Config, places
+from kalshi_mm.maker.parameters import Config, LiveParameters
 from kalshi_mm.model.messages import Command, Notify
+from kalshi_mm.model.numbers import CENT, Price
 from kalshi_mm.panel.snapshot import parameter_rows
+from kalshi_mm.strategy.parameters import Within
 from kalshi_mm.strategy.protocol import Quotes, Strategy, View
 from kalshi_mm.strategy.spread_capture import Params, SpreadCapture
 
@@ -27,7 +30,21 @@ class Nothing:
     def quote(self, view: View) -> Quotes: return Quotes.none("this strategy never quotes")
 
 
-STRATEGIES = {"spread capture": lambda: SpreadCapture(Params()), "another": Nothing}
+class CoolParams(Struct, frozen=True):
+    "The parameters of `Cool`"
+
+    distance: Annotated[Price, Within("cents", "0.01", "20", "from the middle")] = 3 * CENT
+    both: Annotated[bool, Within("0 or 1", "0", "1", "sides or none")] = False
+
+
+class Cool(Nothing):
+    "Another one, with parameters of its own"
+
+    def __init__(self, params: CoolParams): self.params = params
+
+
+STRATEGIES = {"spread capture": lambda: SpreadCapture(Params()), "none": Nothing, "others": lambda: Cool(CoolParams())}
+TABLE = {p.name: p for make in STRATEGIES.values() for p in LiveParameters(make(), Config("s")).table}
 
 
 @pytest.fixture(params=STRATEGIES)
@@ -44,18 +61,18 @@ def ask(maker: MarketMaker, changes: dict[str, str]) -> tuple[bool, str]:
     return passes, text
 
 
-@pytest.mark.parametrize("name", [p.name for p in PARAMETERS])
+@pytest.mark.parametrize("name", TABLE)
 def test_a_parameter_is_set_everywhere_or_refused_everywhere(name: str, strategy: Strategy):
     maker = MarketMaker(strategy, Config("s"))
-    parameter = next(p for p in PARAMETERS if p.name == name)
-    exists = bool(places(parameter, maker.live.params))
+    parameter, exists = TABLE[name], TABLE[name] in maker.live.table
     before = status(maker, T).parameters
-    passes, text = ask(maker, {name: parameter.highest})
+    value = parameter.lowest if before.get(name) == parameter.highest else parameter.highest
+    passes, text = ask(maker, {name: value})
     shown = {row.name: row.value for row in parameter_rows(maker)}
     assert exists is passes is (name in before) is (name in shown)
     assert shown == status(maker, T).parameters == maker.live.values()
     if exists:
-        assert float(shown[name]) == float(parameter.highest) and f"{name} {before[name]} -> {shown[name]}" in text
+        assert float(shown[name]) == float(value) and f"{name} {before[name]} -> {shown[name]}" in text
     else: assert "refused" in text and "this strategy has no such parameter" in text and shown == before
 
 

@@ -53,7 +53,7 @@ T = 1_700_000_000_000
 TICKERS = ("A", "B")
 GRID = TickGrid.of([(0, ONE, CENT)])
 LIMITS = Limits(max_position=3000, max_total=4500, max_daily_loss=10**12, max_drawdown=10**12, max_burst=10**9, min_balance=0)
-PARAMS = Params(size=1000, max_position=3000, min_spread=2 * CENT)
+PARAMS = Params(default_order_size=1000, min_spread=2 * CENT)
 LAG_MS = 1_400  # of a list, at most
 POLL_MS = 5_000  # after which the core is told of a payment at the latest
 STRAY_MS = 1_500  # after we gave a request up, it is at the exchange or never will be

@@ -17,7 +17,7 @@ from kalshi_mm.client.transport import Unreachable
 from kalshi_mm.config import Settings
 from kalshi_mm.engine.status import status
 from kalshi_mm.maker.maker import MarketMaker
-from kalshi_mm.maker.parameters import PARAMETERS, Config, values
+from kalshi_mm.maker.parameters import Config, LiveParameters
 from kalshi_mm.model.messages import (
     AccountRead,
     Amend,
@@ -55,6 +55,7 @@ from kalshi_mm.risk.limits import Limits
 from kalshi_mm.sandbox.execution import Refusal
 from kalshi_mm.sandbox.matching import Exchange
 from kalshi_mm.sandbox.order_queue import NewOrder
+from kalshi_mm.strategy.parameters import UNITS
 from kalshi_mm.strategy.spread_capture import Params, SpreadCapture
 
 T = 1_700_000_000_000
@@ -211,7 +212,7 @@ EXAMPLES = 500 if os.environ.get("KALSHI_MM_NIGHTLY") else 25
 @given(seed=st.integers(0, 10**6), size=st.integers(1, 40), limit=st.integers(5, 60), order_ms=st.integers(1, 3000))
 def test_whatever_the_market_does_limits_hold_and_the_books_agree(seed: int, size: int, limit: int, order_ms: int):
     limits = Limits(100 * limit, 150 * limit, 10**12, max_drawdown=10**12, max_burst=10**12)
-    params = Params(size=100 * size, max_position=100 * limit, min_spread=2 * CENT)
+    params = Params(default_order_size=100 * size, min_spread=2 * CENT)
     maker = MarketMaker(SpreadCapture(params), Config("s", limits))
     traffic = Chaos(seed, 120)
     ids = Random(seed)
@@ -228,11 +229,14 @@ def test_whatever_the_market_does_limits_hold_and_the_books_agree(seed: int, siz
 
 
 def test_each_parameter_that_may_change_is_a_setting_with_the_same_default_and_range():
-    now = values(Params(), Config("s"))
-    for p in PARAMETERS:
+    live = LiveParameters(SpreadCapture(Params()), Config("s"))
+    now = live.values()
+    assert {p.name for p in live.table} - set(Settings.model_fields) == {"unwind"}  # which only a preset sets
+    for p in live.table:
+        if p.name == "unwind": continue
         assert Decimal(now[p.name]) == getattr(Settings(), p.name), p.name
         for edge in (p.lowest, p.highest): Settings(**{p.name: edge})
-        step = Decimal(1).scaleb(-p.places)
+        step = Decimal(1).scaleb(-UNITS.get(p.unit, (1, 0))[1])
         for beyond in (Decimal(p.lowest) - step, Decimal(p.highest) + step):
             with pytest.raises(ValidationError): Settings(**{p.name: str(beyond)})
 
@@ -335,7 +339,8 @@ def test_a_lowered_limit_pulls_what_would_add_and_lets_the_rest_reduce():
 def test_a_change_of_parameters_with_one_wrong_changes_none_of_them():
     maker = quoting()
     [refused] = maker.handle(Command(T, "set", "test", '{"skew_ticks": "2", "min_spread": "wide"}'))
-    assert "min_spread" in refused.reason and status(maker, T).parameters == values(Params(), Config("s"))
+    before = LiveParameters(SpreadCapture(Params()), Config("s")).values()
+    assert "min_spread" in refused.reason and status(maker, T).parameters == before
     [done] = maker.handle(Command(T, "set", "test", '{"skew_ticks": "2"}'))
     assert done.reason == "set by test: skew_ticks 4 -> 2"
 

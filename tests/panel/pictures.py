@@ -185,7 +185,7 @@ def session(markets: int = 6, steps: int = STEPS) -> dict[str, Any]:
         "reconciled_ms": NOW - 2_000,
     }
     parameters = [
-        ("min_spread", "5", "cents", "quote where the others are at least this far apart", "0.01", "99.99"),
+        ("min_spread", "5", "cents", "of the others, from which it pays to quote", "0.01", "99.99"),
         ("default_order_size", "10", "contracts", "in each quote", "1", "10000"),
         ("improve_ticks", "1", "ticks", "inside the others' best price; 0 joins it", "0", "10"),
         ("skew_ticks", "4", "ticks", "that both quotes move against a full position", "0", "50"),
@@ -204,6 +204,7 @@ def session(markets: int = 6, steps: int = STEPS) -> dict[str, Any]:
         "engine": {
             "env": "sandbox",
             "rest": "",
+            "strategy": "spread_capture",
             "pid": 1,
             "began_ms": NOW - 8_047_000,
             "now_ms": NOW,

@@ -24,9 +24,9 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 class Process:
     "A `kalshi-mm` command whose lines are read as they come"
 
-    def __init__(self, folder: Path, *words: str, env: dict[str, str] | None = None):
+    def __init__(self, folder: Path, *words: str, env: dict[str, str] | None = None, command: list[str] = COMMAND):
         self.popen = subprocess.Popen(
-            [*COMMAND, *words], cwd=folder, env=env or environment(folder), text=True,
+            [*command, *words], cwd=folder, env=env or environment(folder), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
         )
         self.lines: list[str] = []

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from kalshi_mm.config import load_settings
-from kalshi_mm.engine.engine import make_maker
 from kalshi_mm.engine.journal import Journal
+from kalshi_mm.engine.strategies import make_maker
 from kalshi_mm.model.types import Position
 from tests.sessions.process import COMMAND, Process, environment, get, ledger, until
 
@@ -92,7 +92,7 @@ def test_core_journal_and_ledger_agree_and_the_journal_replays(exchange, start: 
     assert {t: Position(t, p["net"], p["cash"], p["fees"]) for t, p in book["positions"].items()} == held
 
     settings = load_settings(None, {}, kalshi_env="sandbox")
-    again = make_maker(settings, where["session"])
+    again, _ = make_maker(settings, where["session"])
     events = 0
     for event, actions in journal.records.read(where["session"]):
         assert again.handle(event) == actions, event

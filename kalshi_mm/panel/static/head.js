@@ -29,7 +29,7 @@ export class Head {
     memo.draw("badge", label, () => this.badge.replaceChildren(icon(name), h("span", {}, label)));
     set_text(this.env, vm.env || ""); set_attr(this.env, "data-env", vm.env);
     set_text(this.note, frozen ? connection.why_frozen() : vm.note);
-    set_text(this.about, picture.live ? `${vm.series} \u00b7 up ${vm.up} \u00b7 ${vm.clock} UTC` : "");
+    set_text(this.about, picture.live ? `${vm.series} \u00b7 ${vm.strategy} \u00b7 up ${vm.up} \u00b7 ${vm.clock} UTC` : "");
     set_text(this.more, picture.live ? ` \u00b7 account ${vm.account_id} \u00b7 session ${vm.session}` : "");
     for (const [id, el] of Object.entries(this.buttons)) {
       const b = vm.buttons?.[id];
