@@ -4,21 +4,23 @@
 
 # %% auto #0
 __all__ = ['HOSTS', 'DEFAULT_STRATEGY', 'ALIASES', 'SEARCH', 'Env', 'default_state_dir', 'Settings', 'SettingsError', 'misspelt',
-           'find_env_file', 'is_path', 'load_settings', 'settings_for_kill']
+           'find_env_file', 'is_path', 'env_values', 'load_settings', 'settings_for_kill']
 
 # %% ../nbs/02_config.ipynb #8011acec
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from difflib import get_close_matches
 from enum import StrEnum
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from platformdirs import user_state_path
-from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .model.numbers import CONTRACT, DOLLAR, Count, KalshiMMError, Money
@@ -49,6 +51,39 @@ def default_state_dir() -> Path:
     return user_state_path("kalshi_mm", appauthor=False)
 
 # %% ../nbs/02_config.ipynb #6f23aa04
+def _series(text: object) -> object: return text.upper() if isinstance(text, str) else text
+
+
+def _key_id(text: str) -> str:
+    odd = next((c for c in text.strip() if not ("!" <= c <= "~") or c in "\"'`"), "")
+    if odd: raise ValueError(f"no key id has {odd!r} in it: copy it again, without quotes")
+    return text.strip()
+
+
+def _key_path(path: Path) -> Path:
+    if "BEGIN" in str(path) or "\n" in str(path): raise ValueError("this is the text of a key; the path of its file belongs here")
+    return path
+
+
+def _rest_url(text: str) -> str:
+    parts = urlsplit(text)
+    if text and not (parts.scheme in ("http", "https") and parts.hostname): raise ValueError("is no http:// or https:// address")
+    if text and not parts.path.strip("/"): raise ValueError("has no path: Kalshi's ends with /trade-api/v2")
+    return text
+
+
+def _ws_url(text: str) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme not in ("ws", "wss") or not parts.hostname): raise ValueError("is no ws:// or wss:// address")
+    return text
+
+
+def _webhook_url(secret: SecretStr) -> SecretStr:
+    parts = urlsplit(secret.get_secret_value())
+    if secret and not (parts.scheme in ("http", "https") and parts.hostname): raise ValueError("is no http(s):// address")
+    return secret
+
+# %% ../nbs/02_config.ipynb #d10b912f
 _cents = {"gt": 0, "lt": 100, "decimal_places": 2}  # finer than a hundredth of a cent is no price
 
 
@@ -62,14 +97,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file_encoding="utf-8", extra="forbid", frozen=True, env_ignore_empty=True)
 
     # the account
-    kalshi_api_key_id: str = ""  # the id that the exchange shows beside the key
-    kalshi_private_key_file: Path = Path("private_key.pem")  # RSA or Ed25519, PEM, without a passphrase
+    kalshi_api_key_id: Annotated[str, AfterValidator(_key_id)] = ""  # the id that the exchange shows beside the key
+    kalshi_private_key_file: Annotated[Path, AfterValidator(_key_path)] = Path("private_key.pem")  # PEM, no passphrase
     kalshi_env: Env = Env.SANDBOX
-    kalshi_rest_url: str = ""  # in place of the environment's own
-    kalshi_ws_url: str = ""
+    kalshi_rest_url: Annotated[str, AfterValidator(_rest_url)] = ""  # in place of the environment's own
+    kalshi_ws_url: Annotated[str, AfterValidator(_ws_url)] = ""
 
     # what to quote
-    target_series: Annotated[str, Field(pattern=r"^[A-Z0-9]+$")] = "KXHIGHNY"
+    target_series: Annotated[str, BeforeValidator(_series), Field(pattern=r"^[A-Z0-9]+$")] = "KXHIGHNY"
     strategy: Annotated[str, Field(pattern=r"^[\w.-]+(:\w+)?$")] = DEFAULT_STRATEGY  # a registered name, or package.module:Class
     preset: str = ""  # a name, or the path of a TOML file with what the strategy is told; empty: none
     min_spread: Annotated[Decimal, Field(**_cents)] = Decimal(5)  # cents: quote where the others are at least this far apart
@@ -100,16 +135,22 @@ class Settings(BaseSettings):
     quote_lifetime_s: Annotated[int, Field(ge=5, le=3600)] = 60  # seconds after which a quote that nobody renews is gone
     stop_before_close_s: Annotated[int, Field(ge=0, le=86_400)] = 30  # seconds before a market's close with no quote of ours
     control_port: Annotated[int, Field(ge=0, le=65_535)] = 5000  # of the control API on 127.0.0.1; 0 takes a free one
-    alert_webhook_url: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = ""  # told of halts and differences; empty: nobody
+    alert_webhook_url: Annotated[SecretStr, AfterValidator(_webhook_url)] = SecretStr("")  # told of halts; empty: nobody
     keep_records_days: Annotated[int, Field(ge=1, le=3650)] = 30  # days that the records of sessions are kept
     state_dir: Annotated[Path, Field(default_factory=default_state_dir)]  # of journals, kill latches, locks; the user's own
 
     _file: Path | None = PrivateAttr(default=None)
+    _unknown: tuple[str, ...] = PrivateAttr(default=())
 
     @property
     def file(self) -> Path | None:
         "The `.env` that was read; None if there was none"
         return self._file
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        "Names in the `.env` that are near none of ours: of other programs, and left alone"
+        return self._unknown
 
     @property
     def aliases(self) -> dict[str, str]:
@@ -171,14 +212,22 @@ def misspelt(
     return found
 
 
+def _shown(name: str, value: str) -> str:
+    "A value for a message, unless it may be a secret or fills a screen"
+    if name in ("ALERT_WEBHOOK_URL",) or "BEGIN" in value or len(value) > 200 or not value.isprintable(): return ""
+    return f"={value}"
+
+
 def _sentence(error: Any) -> str:
     name = str(error["loc"][0]).upper() if error["loc"] else "settings"
-    if error["type"] != "extra_forbidden": return f"{name}={error['input']!s}: {error['msg'].lower()}"
-    near = get_close_matches(name, [n.upper() for n in Settings.model_fields], n=1, cutoff=0.6)
-    return f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
+    if error["type"] != "extra_forbidden":
+        why = error["msg"].removeprefix("Value error, ")
+        return f"{name}{_shown(name, str(error['input']))}: {why[:1].lower()}{why[1:]}"
+    return _no_setting(name, get_close_matches(name, [n.upper() for n in Settings.model_fields], n=1, cutoff=0.6))
 
 
 _NAMED = "KALSHI_MM_ENV_FILE"  # the `.env` to read; empty: none
+_OURS = {_NAMED, "KALSHI_MM_DATA"}  # names of this program that are no settings
 _ROOTS = (".git", "pyproject.toml", "settings.ini")  # marks of a project's top folder
 SEARCH = Path(".env")  # the default of `env_file`: look for it
 
@@ -219,6 +268,33 @@ def _with_absolute_paths(settings: Settings, typed: set[str], file: Path | None)
     return absolute
 
 
+def env_values(
+    file: Path,
+    lenient: bool = False,  # for a kill: letters that can't be read don't matter
+) -> dict[str, str]:  # {name: value}, as they stand there. SettingsError if it can't be read as text
+    "Read a `.env`: UTF-8, or UTF-16 with the mark that PowerShell writes"
+    raw = file.read_bytes()
+    encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    try: text = raw.decode(encoding, "replace" if lenient else "strict")
+    except UnicodeDecodeError as e:
+        line = raw[:e.start].count(b"\n") + 1
+        raise SettingsError(f"{file} is not UTF-8 text (byte 0x{raw[e.start]:02x} in line {line}): save it as UTF-8") from None
+    return {name: value or "" for name, value in dotenv_values(stream=StringIO(text)).items()}
+
+
+def _known_values(values: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:  # SettingsError if a name is misspelt
+    "The values of our settings, and the names that are near none of them"
+    names = {n.upper() for n in Settings.model_fields}
+    near = {n: get_close_matches(n.upper(), names, n=1, cutoff=0.7) for n in values if n.upper() not in names}
+    wrong = [n for n in near if near[n] or (n.startswith("KALSHI_") and n not in _OURS)]
+    if wrong: raise SettingsError("; ".join(_no_setting(n, near[n]) for n in wrong))
+    return {n.lower(): v for n, v in values.items() if n.upper() in names and v}, tuple(sorted(near.keys() - _OURS))
+
+
+def _no_setting(name: str, near: Sequence[str]) -> str:
+    return f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
+
+
 def load_settings(
     env_file: Path | None = SEARCH,  # None reads the environment alone
     environ: Mapping[str, str] | None = None,  # checked for misspelt names; the process environment if None
@@ -226,16 +302,19 @@ def load_settings(
 ) -> Settings:  # SettingsError if anything is wrong
     "Read settings from the command line, the environment, `.env` and the defaults, in this order; paths become absolute"
     wrong = misspelt(os.environ if environ is None else environ)
-    if wrong:
-        texts = (f"{name} is not a setting" + (f", did you mean {near}?" if near else "") for name, near in sorted(wrong.items()))
-        raise SettingsError("; ".join(texts))
+    if wrong: raise SettingsError("; ".join(_no_setting(name, [near] if near else []) for name, near in sorted(wrong.items())))
     file, given = find_env_file() if env_file is SEARCH else env_file, {k: v for k, v in overrides.items() if v is not None}
-    try: found = Settings(_env_file=file, **given)  # type: ignore[call-arg]
+    typed = {*given, *(name.lower() for name, value in os.environ.items() if value)}
+    values, unknown = _known_values(env_values(file)) if file and file.is_file() else ({}, ())
+    filed = {n: v for n, v in values.items() if n not in typed}
+    try: found = Settings(_env_file=None, **filed, **given)  # type: ignore[call-arg, arg-type]
     except ValidationError as e:
-        raise SettingsError("; ".join(_sentence(err) for err in e.errors())) from e
-    return _with_absolute_paths(found, {*given, *(name.lower() for name in os.environ)}, file)
+        raise SettingsError("; ".join(_sentence(err) for err in e.errors())) from None
+    settings = _with_absolute_paths(found, typed, file)
+    settings._unknown = unknown
+    return settings
 
-# %% ../nbs/02_config.ipynb #1b6cb073
+# %% ../nbs/02_config.ipynb #45a8d75a
 def settings_for_kill(
     env_file: Path | None = SEARCH,
     environ: Mapping[str, str] | None = None,  # the process environment if None
@@ -248,7 +327,7 @@ def settings_for_kill(
     file: Path | None = None
     with suppress(SettingsError, OSError, ValueError):
         file = find_env_file() if env_file is SEARCH else env_file
-        given = {k.lower(): v for k, v in dotenv_values(file).items()} if file else {}
+        given = {k.lower(): v for k, v in env_values(file, lenient=True).items()} if file else {}
     typed = {k.lower(): v for k, v in (os.environ if environ is None else environ).items()}
     typed |= {k: v for k, v in overrides.items() if v is not None}
     given |= typed

@@ -103,13 +103,24 @@ class Credentials:
         return f"Credentials({self.key_id!r})"
 
 
+def _no_key(pem: bytes) -> str:
+    "What a file holds in place of a private key in PEM form, and what to do"
+    if not pem.strip(): return "is empty: store the private key in it that the exchange showed once"
+    if pem.startswith((b"\xff\xfe", b"\xfe\xff")): return "is UTF-16 text: save it as plain ASCII or UTF-8"
+    if b"OPENSSH PRIVATE KEY" in pem: return "is in OpenSSH's form: `ssh-keygen -p -N '' -m PKCS8 -f COPY` turns a copy into PEM"
+    if b"PUBLIC KEY" in pem or b"CERTIFICATE" in pem: return "holds a public key or a certificate: the private key is needed"
+    if b"PRIVATE KEY" in pem: return "holds a private key that is cut off or changed: copy the whole file again, line by line"
+    if pem.startswith(b"\x30"): return "is binary (DER): `openssl pkey -inform DER -in FILE -out NEW` makes PEM of it"
+    return "holds no private key in PEM form: its first line should be -----BEGIN PRIVATE KEY-----"
+
+
 def _private_key(pem: bytes, path: str | Path) -> RSAPrivateKey | Ed25519PrivateKey:
     try:
         key = load_pem_private_key(pem, password=None)
     except TypeError:
         raise CredentialsError(f"{path} has a passphrase, which is not supported: store the key without one") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise CredentialsError(f"{path} holds no private key in PEM form") from None
+        raise CredentialsError(f"{path} {_no_key(pem)}") from None
     if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
         raise CredentialsError(f"{path} holds a key of another kind: the exchange takes RSA and Ed25519")
     return key

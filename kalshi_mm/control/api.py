@@ -357,7 +357,7 @@ class _Server(uvicorn.Server):
 
 def _server(app: App, **more: Any) -> _Server:
     return _Server(uvicorn.Config(
-        app, http=Connection, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1,
+        app, http=Connection, log_config=None, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1,
         server_header=False, ws_max_size=1 << 12, backlog=64, **more))  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import msgspec
+from pydantic import SecretStr
 
 from ..config import Env, Settings
 from .remote import NoEngine
@@ -34,7 +35,9 @@ _COMMAND = [sys.executable, "-P", "-m", "kalshi_mm.cli.main"]  # -P: nothing is 
 
 def environment_of(settings: Settings) -> dict[str, str]:
     "The environment that gives a process these settings"
-    variables = {name.upper(): str(getattr(settings, name)) for name in Settings.model_fields}
+    def text(value: object) -> str: return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+    variables = {name.upper(): text(getattr(settings, name)) for name in Settings.model_fields}
     return {**os.environ, **variables, "KALSHI_MM_ENV_FILE": str(settings.file or "")}
 
 

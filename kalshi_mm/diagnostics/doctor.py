@@ -35,6 +35,9 @@ from ..strategy.parameters import StrategyError
 # %% ../../nbs/diagnostics/02_doctor.ipynb #065226d2
 def settings_finding(settings: Settings) -> Finding:
     "The file that the settings come from"
+    if settings.unknown:
+        text = f"{settings.file} has names that are no settings: {', '.join(settings.unknown)}"
+        return warning("settings", text, "nothing, if another program reads it; otherwise see .env.example for the names")
     if settings.file: return ok("settings", f"from {settings.file}; the environment overrides it")
     return ok("settings", "from the environment and the defaults: there is no .env here, nor above within the project")
 

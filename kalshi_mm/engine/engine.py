@@ -123,7 +123,7 @@ class Engine:
         self.maker, self._to_report = make_maker(settings, session, preset)
         self.strategy = preset.strategy if preset else settings.strategy  # its name
         self.inbox, self.recent = Inbox(), Recent()
-        self.alerts = Alerts(settings.alert_webhook_url, session, settings.kalshi_env, _log.warning)
+        self.alerts = Alerts(settings.alert_webhook_url.get_secret_value(), session, settings.kalshi_env, _log.warning)
         self.notices = Notices(self.alerts, journal, now_ms)
         self.state = SessionState(settings, journal, self.maker, self.notices, now_ms, preset)
         self.fault = Fault(client, self.inbox, self.notices, self._do, now_ms)

@@ -72,8 +72,8 @@ class SpreadCapture:
             bid, ask = grid.down(bid, -shift), grid.down(ask, -shift)
         elif shift > 0:
             bid, ask = grid.up(bid, shift), grid.up(ask, shift)
-        middle = (best_bid + best_ask) // 2  # half a unit at most below the true one, and the grid is coarser
-        return min(bid, grid.floor(middle)), max(ask, grid.ceil(middle))
+        twice = best_bid + best_ask  # the middle is rounded to each quote's own side: on some grids one unit is a whole step
+        return min(bid, grid.floor(twice // 2)), max(ask, grid.ceil((twice + 1) // 2))
 
     def _sized(self, view: View, side: Side, price: Price, why: str) -> Quote | NoQuote:
         "Size a quote to the room that the position limit leaves"

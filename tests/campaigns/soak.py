@@ -51,7 +51,7 @@ async def week(hours: float, speed: float, folder: Path, rng: Random, story: Sto
             looks.append(look(stage, engine, tasks))
             if n % 6 == 5: story.tell(str(looks[-1]))
         events = {m.event_ticker: m.status for m in stage.sandbox.exchange.markets()}
-        left = await in_force(stage, engine, story)
+        left = await in_force(stage, engine, story) if engine.process.returncode is None else []
         await stage.finish(engine)
         story.blame(leaks(looks))
         warnings, unexplained = told(stage)

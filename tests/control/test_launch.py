@@ -112,7 +112,7 @@ class Jupyter:
         self.log = open(folder / "jupyter.log", "wb")  # noqa: SIM115
         self.process = subprocess.Popen([sys.executable, "-m", "jupyter_server", *options], env=env, cwd=folder,
                                         stdout=self.log, stderr=self.log)
-        until(lambda: self.call("GET", "/api/status", Authorization="token its-own")[0] == 200, "Jupyter is up")
+        until(lambda: self.call("GET", "/api/status", Authorization="token its-own")[0] == 200, "Jupyter is up", 90)
 
     def call(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
         asked = urllib.request.Request(self.base + path, body, headers, method=method)

@@ -77,6 +77,16 @@ def test_the_main_job_trades_and_leaves_nothing_behind(start: Start):
     assert all(m["bid"]["why"] and m["ask"]["why"] for m in outcome["status"]["maker"]["markets"])
 
 
+@pytest.mark.parametrize("how", ['exec "$@" >&- 2>&-', 'PYTHONIOENCODING=ascii exec "$@"'], ids=["closed", "ASCII"])
+def test_a_session_needs_no_output_that_can_show_everything(how: str, tmp_path: Path):
+    command = ["/bin/sh", "-c", how, "sh", *COMMAND, "run", "--for", "2s", "--control-port", "0"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=90)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    log, = (tmp_path / "state").glob("sandbox-*/engine.log")
+    assert "Traceback" not in log.read_text()
+    assert ">&-" in how or "Nothing rests: the exchange was asked twice." in done.stdout
+
+
 def test_core_journal_and_ledger_agree_and_the_journal_replays(exchange, start: Start, tmp_path: Path):
     process, where = engine_on(exchange, start, tmp_path)
     until(trading(where, fills=10), "ten fills", 90)
@@ -228,7 +238,8 @@ def test_bad_input_ends_in_a_sentence(exchange, tmp_path: Path):
             (["run", *at], key | {"KALSHI_PRIVATE_KEY_FILE": "text.pem"}, "text.pem"),
             (["run", *at], key | {"KALSHI_PRIVATE_KEY_FILE": "missing.pem"}, "missing.pem"),
             (["run", *at], key | {"KALSHI_API_KEY_ID": "not-a-key"}, "authentication_error"),
-            (["run", *at, "--series", "kxhighny"], key, "TARGET_SERIES"),
+            (["run", *at, "--series", "kxnosuch"], key, "KXNOSUCH is not a series of this exchange"),
+            (["run", "--rest", "http://127.0.0.1:1"], key, "KALSHI_REST_URL=http://127.0.0.1:1: has no path"),
             (["run", "--rest", "http://127.0.0.1:1/v2", "--ws", "ws://127.0.0.1:1", "--control-port", "0"], key, "refused"),
             (["run"], {"MAX_DAILY_LOS": "10"}, "did you mean MAX_DAILY_LOSS"),
             (["run"], {"MIN_SPREAD": "wide"}, "MIN_SPREAD=wide"),
