@@ -60,6 +60,7 @@ class Decisions:
     def _woken(self, taken: list[str], now_ms: int) -> list[str]:
         "Take those also that wait for a time, for room, or to hear of a halt"
         turns, place = self._markets.turns, self._markets.place
+        if not (turns.soon or self.gate.holds or turns.alarms.ring(now_ms)): return []
         due = [t for t in turns.alarms.due(now_ms) if t not in taken]
         soon = {*turns.soon, *self.gate.ready(now_ms)}.difference(taken)
         turns.soon.clear()
@@ -83,7 +84,7 @@ class Decisions:
         markets.expose(self._account.orders)
         if "" in halts.changed or elsewhere.changed or self._tagged != self._books.tagged: soon.update(markets.listed)
         elif halts.changed: soon.update(halts.changed & markets.listed.keys())
-        halts.changed.clear()
+        if halts.changed: halts.changed.clear()
         elsewhere.changed, self._tagged = False, self._books.tagged
 
     def _writes(self, tickers: list[str], now_ms: int) -> list[Place | Amend | Cancel]:  # the most urgent first
@@ -91,13 +92,14 @@ class Decisions:
         churn, own = self._live.config.churn, self._account.orders.own
         for ticker in tickers:
             slot = self._markets.listed[ticker]
-            self.gate.looked_at(ticker)
+            if self.gate.holds: self.gate.looked_at(ticker)
             slot.quotes = quotes = self._targets.of(slot, now_ms)
-            bids, asks = own.on(ticker, _BID), own.on(ticker, _ASK)
+            bids, asks = (own.on(ticker, _BID), own.on(ticker, _ASK)) if ticker in own.open_in else ([], [])
             writes += plan(slot.market, quotes.bid, bids, churn, now_ms)
             writes += plan(slot.market, quotes.ask, asks, churn, now_ms)
             self._set_alarm(slot.market, bids + asks, now_ms)
-        return [a for _, a in sorted(writes, key=lambda w: w[0])]
+        if len(writes) > 1: writes.sort(key=lambda w: w[0])
+        return [a for _, a in writes] if writes else []
 
     def _set_alarm(self, market: Market, resting: list[Working], now_ms: int) -> None:
         "Look again when the market opens, before it closes, and when an order has to be renewed"

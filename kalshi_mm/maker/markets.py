@@ -35,10 +35,14 @@ class Alarms:
         self._next_ms[ticker] = ms
         heappush(self._rings, (ms, ticker))
 
+    def ring(self, now_ms: int) -> bool:
+        "Whether the time of any market has come"
+        return bool(self._rings) and self._rings[0][0] <= now_ms
+
     def due(self, now_ms: int) -> list[str]:
         "The tickers whose time has come; each rings once"
         found = []
-        while self._rings and self._rings[0][0] <= now_ms:
+        while self.ring(now_ms):
             ms, ticker = heappop(self._rings)
             if self._next_ms.get(ticker) != ms: continue
             del self._next_ms[ticker]

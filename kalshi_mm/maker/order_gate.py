@@ -65,6 +65,11 @@ class OrderGate:
                 self._write(a, now_ms)
             else: self._waiting.add(a.ticker)
 
+    @property
+    def holds(self) -> bool:
+        "Whether any write did not leave"
+        return bool(self._waiting or self._refused)
+
     def looked_at(self, ticker: str) -> None:
         "Forget what did not leave in a market, because it is decided anew"
         self._waiting.discard(ticker)
@@ -72,7 +77,7 @@ class OrderGate:
 
     def ready(self, now_ms: int) -> list[str]:
         "The markets in which something that did not leave could leave now"
-        if not self._waiting and not self._refused: return []
+        if not self.holds: return []
         free = len(self._orders.own.busy) < self._live.config.writes_in_flight and now_ms >= self._hold_ms
         room = [t for t, total in self._refused.items() if self._markets.totals.exposures.total < total]
         return [*self._waiting, *room] if free else room
