@@ -91,7 +91,7 @@ class Audit:
             if marked: doubts |= compare_own(slot, believed)
         certain = self._certain(e, doubts, patience_ms)
         for w in ours:
-            if w.client_order_id in certain: w.unsure(f"not in the book: {doubts[w.client_order_id][1]}", e.ts_ms)
+            if w.client_order_id in certain: orders.own.doubt(w, f"not in the book: {doubts[w.client_order_id][1]}", e.ts_ms)
         return "; ".join(doubts[what][1] for what in certain if what not in orders.all)
 
     def _certain(self, e: BookRead, doubts: Doubts, patience_ms: int) -> list[str]:

@@ -18,6 +18,8 @@ from ..orderbook import BookError
 from ..risk.exposure import mark_price
 
 # %% ../../nbs/maker/08_books.ipynb #bf8a6d82
+_BID, _ASK = _SIDES = Side.BID, Side.ASK  # a module's names are read faster than an enum's members
+
 Best = tuple[Price, Count] | None  # the best price of a side and what stands there
 
 
@@ -33,13 +35,14 @@ class Books:
     ):
         self._slots, self._orders, self._changed, self._tell = slots, orders, changed, tell
         self.audit = Audit()
-        self._tagged = False  # the stream marks our own orders
+        self.tagged = False  # the stream marks our own orders
 
     def snapshot(self, e: BookSnapshot) -> None:
         "A whole book"
         if slot := self._slots.get(e.ticker):
             slot.book.apply_snapshot(e.bids, e.asks, e.ts_ms)
             slot.own = {s: self._orders.own.resting_by_price(e.ticker, s, moving=False) for s in Side}
+            slot.best.clear()
             self._changed(e.ticker)
 
     def delta(self, e: BookDelta) -> None:
@@ -48,10 +51,17 @@ class Books:
         if slot is None or not slot.book.live: return  # a stale book waits for its snapshot
         try: slot.book.apply_delta(e.side, e.price, e.delta, e.ts_ms)
         except BookError as err: self._distrust(slot, str(err))
+        best = slot.best.get(e.side)
+        behind = best is not None and (e.price < best[0] if e.side is _BID else e.price > best[0])
+        if not behind: slot.best.pop(e.side, None)
         if e.client_order_id:
-            self._tagged = True
+            if not self.tagged: self._begin_tags()
             slot.own_delta(e)
         self._changed(e.ticker)
+
+    def _begin_tags(self) -> None:
+        self.tagged = True
+        for slot in self._slots.values(): slot.best.clear()
 
     def stale(self, e: BookStale) -> None:
         "Books that can't be trusted"
@@ -63,7 +73,7 @@ class Books:
     def read(self, e: BookRead, patience_ms: int) -> None:
         "What REST says of a book"
         if (slot := self._slots.get(e.ticker)) is None: return
-        if why := self.audit.compare(e, slot, self._orders, self._tagged, patience_ms):
+        if why := self.audit.compare(e, slot, self._orders, self.tagged, patience_ms):
             self._distrust(slot, f"{e.ticker}: the book is not the exchange's: {why}")
 
     def _distrust(self, slot: MarketState, why: str) -> None:
@@ -74,12 +84,17 @@ class Books:
     # questions
     def own(self, slot: MarketState, side: Side) -> dict[Price, Count]:
         "Our part of a book: as the stream marks it, or as our orders tell if it marks none"
-        return slot.own[side] if self._tagged else self._orders.own.resting_by_price(slot.market.ticker, side)
+        return slot.own[side] if self.tagged else self._orders.own.resting_by_price(slot.market.ticker, side)
 
     def others(self, slot: MarketState) -> tuple[Best, Best]:
         "The best bid and ask of the others"
-        bids, asks = self.own(slot, Side.BID), self.own(slot, Side.ASK)
-        return slot.book.best_others(Side.BID, bids), slot.book.best_others(Side.ASK, asks)
+        if not self.tagged and slot.best_changes != (changes := self._orders.own.changes.get(slot.market.ticker, 0)):
+            slot.best_changes = changes
+            slot.best.clear()
+        best = slot.best
+        for side in _SIDES:
+            if side not in best: best[side] = slot.book.best_others(side, self.own(slot, side))
+        return best[_BID], best[_ASK]
 
     def value(self, slot: MarketState, now_ms: int) -> None:
         "Mark a market by the others' book, if it can be trusted"

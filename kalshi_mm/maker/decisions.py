@@ -11,17 +11,22 @@ from .books import Books
 from .controls import Controls
 from .external_cancels import RULE as ELSEWHERE
 from .halting import Watch
+from .market_state import MarketState
 from .markets import Markets
 from .order_gate import OrderGate
+from .orders import Working
 from .outbox import Outbox
 from .parameters import LiveParameters
 from .requoting import plan
 from .target_quotes import TargetQuotes
 from .views import Views
 from ..model.messages import Amend, Cancel, Place, ReadBooks
+from ..model.types import Market, Side
 
 # %% ../../nbs/maker/19_decisions.ipynb #588d09bd
-_TEND_EVERY_MS = 250
+_BEAT_MS = 250
+_AT_ONCE = 90  # markets that one decision looks at, unless orders of ours rest in more: some milliseconds
+_A_BEAT = 60  # markets that a beat looks through: fewer, so that it leaves room for those that have changed
 _FORGET_MS = 60_000  # no message about an order that has ended arrives later than this
 
 
@@ -34,47 +39,103 @@ class Decisions:
         self._books, self._watch, self._outbox = books, watch, outbox
         self.gate = OrderGate(live, markets, account, watch, outbox)
         self._targets = TargetQuotes(live, controls, account, views, watch)
-        self._decided_ms = self._tended_ms = 0  # UTC
+        self._beat_ms = 0  # UTC, of the last one
+        self._tagged = False  # whether the stream marked our orders at the last decision
 
     def decide(self, now_ms: int) -> None:
         "Value, measure, and bring the resting orders to the target quotes"
-        markets, listed = self._markets, self._markets.listed
-        every = markets.decide_all or now_ms - self._tended_ms >= _TEND_EVERY_MS
-        if every: self._tend(now_ms)
-        for ticker in list(listed) if every else sorted(markets.changed): self._books.value(listed[ticker], now_ms)
-        self._count_quoting_time(now_ms)
-        if self._watch.day or self._account.reconciler.reads.ready:  # losses of before the first day aren't its own
-            self._watch.measure(listed, markets.profit, self._live.config.limits, now_ms)
-        look_at_all = every or self._watch.halts or not self._controls.quoting
-        tickers = list(listed) if look_at_all else sorted(markets.changed)
-        markets.changed.clear()
-        if writes := self._writes(tickers, now_ms): self.gate.send(writes, now_ms)
+        markets, watch = self._markets, self._watch
+        beat = markets.decide_all or now_ms - self._beat_ms >= _BEAT_MS
+        if beat: self._tend(now_ms)
+        tickers = markets.turns.take(_AT_ONCE, self._account.orders.own.open_in.keys())
+        for ticker in tickers: self._value(markets.listed[ticker], now_ms)
+        if watch.day or self._account.reconciler.reads.ready:  # losses of before the first day aren't its own
+            watch.measure(markets.totals.unmarked.at(now_ms), markets.profit, self._live.config.limits, now_ms)
+        self._spread()
+        if beat or watch.halts or not self._controls.quoting:
+            tickers += self._woken(tickers, now_ms)
+            if len(tickers) > 1: tickers.sort(key=markets.place.__getitem__)
+        elif len(tickers) > 1: tickers.sort()
+        if tickers and (writes := self._writes(tickers, now_ms)): self.gate.send(writes, now_ms)
 
-    def _count_quoting_time(self, now_ms: int) -> None:
-        passed_ms, self._decided_ms = now_ms - self._decided_ms if self._decided_ms else 0, now_ms
-        for ticker in {w.ticker for w in self._account.orders.own.pending()} & self._markets.listed.keys():
-            self._markets.listed[ticker].quoting_ms += passed_ms
+    def _woken(self, taken: list[str], now_ms: int) -> list[str]:
+        "Take those also that wait for a time, for room, or to hear of a halt"
+        turns, place = self._markets.turns, self._markets.place
+        if not (turns.soon or self.gate.holds or turns.alarms.ring(now_ms)): return []
+        due = [t for t in turns.alarms.due(now_ms) if t not in taken]
+        soon = {*turns.soon, *self.gate.ready(now_ms)}.difference(taken)
+        turns.soon.clear()
+        if not due and not soon: return []
+        for ticker in due: self._markets.touch(ticker)
+        turns.wake(sorted(soon, key=place.__getitem__))
+        tickers = turns.take(_AT_ONCE - len(taken), self._account.orders.own.open_in.keys())
+        for ticker in tickers:
+            if ticker not in soon and ticker not in due: self._value(self._markets.listed[ticker], now_ms)  # it has waited
+        return tickers
+
+    def _value(self, slot: MarketState, now_ms: int) -> None:
+        before = slot.mark
+        self._books.value(slot, now_ms)
+        if slot.mark != before: self._markets.totals.add(slot.market.ticker, slot.pnl)
+
+    def _spread(self) -> None:
+        "Look soon at the markets to which something has happened elsewhere: to their orders, to a halt, to all of them"
+        markets, halts, elsewhere = self._markets, self._watch.halts, self._account.elsewhere_cancels
+        soon = markets.turns.soon
+        markets.expose(self._account.orders)
+        if "" in halts.changed or elsewhere.changed or self._tagged != self._books.tagged: soon.update(markets.listed)
+        elif halts.changed: soon.update(halts.changed & markets.listed.keys())
+        if halts.changed: halts.changed.clear()
+        elsewhere.changed, self._tagged = False, self._books.tagged
 
     def _writes(self, tickers: list[str], now_ms: int) -> list[Place | Amend | Cancel]:  # the most urgent first
         writes: list[tuple[int, Place | Amend | Cancel]] = []
+        churn, own = self._live.config.churn, self._account.orders.own
         for ticker in tickers:
             slot = self._markets.listed[ticker]
-            slot.quotes = self._targets.of(slot, now_ms)
-            for target in (slot.quotes.bid, slot.quotes.ask):
-                resting = self._account.orders.own.on(ticker, target.side)
-                writes += plan(slot.market, target, resting, self._live.config.churn, now_ms)
-        return [a for _, a in sorted(writes, key=lambda w: w[0])]
+            if self.gate.holds: self.gate.looked_at(ticker)
+            slot.quotes = quotes = self._targets.of(slot, now_ms)
+            bids, asks = (own.on(ticker, _BID), own.on(ticker, _ASK)) if ticker in own.open_in else ([], [])
+            writes += plan(slot.market, quotes.bid, bids, churn, now_ms)
+            writes += plan(slot.market, quotes.ask, asks, churn, now_ms)
+            self._set_alarm(slot.market, bids + asks, now_ms)
+        if len(writes) > 1: writes.sort(key=lambda w: w[0])
+        return [a for _, a in writes] if writes else []
+
+    def _set_alarm(self, market: Market, resting: list[Working], now_ms: int) -> None:
+        "Look again when the market opens, before it closes, and when an order has to be renewed"
+        config = self._live.config
+        next_ms = market.close_ms - 1000 * config.stop_before_close_s
+        if now_ms < market.open_ms: next_ms = market.open_ms
+        for w in resting:
+            renewal_ms = 1000 * (w.expiration_s - config.quote_lifetime_s // 2)
+            if now_ms < renewal_ms < next_ms: next_ms = renewal_ms
+        if now_ms < next_ms: self._markets.turns.alarms.set(market.ticker, next_ms)
 
     def _tend(self, now_ms: int) -> None:
-        "Ask for reads that are due, forget what is over, and set halts whose time has come"
-        self._markets.decide_all, self._tended_ms = False, now_ms
-        config, account, listed = self._live.config, self._account, self._markets.listed
-        orders, reads = account.orders, account.reconciler.reads
+        "Ask for reads that are due, forget what is over, look through the next markets, and set halts whose time has come"
+        markets, config, account = self._markets, self._live.config, self._account
+        if markets.decide_all: markets.turns.wake(markets.listed)
+        markets.decide_all, self._beat_ms = False, now_ms
+        orders, reads, slots = account.orders, account.reconciler.reads, markets.turns.in_turn(_A_BEAT)
         if reads.asked_ms < self._controls.stop_due_ms <= now_ms: reads.soon(now_ms)
         if why := reads.due(orders, config, now_ms): account.ask(why, now_ms)
-        if books := self._books.audit.due(listed.values(), config.audit_every_ms, now_ms):
+        if books := self._books.audit.due(slots, config.audit_every_ms, now_ms):
             self._outbox.add(ReadBooks("the audit", books))
         orders.forget(now_ms - _FORGET_MS)
-        for ticker in listed.keys() - {w.ticker for w in orders.own.pending()}: listed[ticker].heal(now_ms - config.patience_ms)
-        self._watch.exposure(self._markets.exposures(orders), config.limits, now_ms)
+        for slot in slots: self._look_through(slot, now_ms)
+        markets.turns.wake(slot.market.ticker for slot in slots)
+        markets.expose(orders)
+        exposed = {slot.market.ticker for slot in slots} | markets.exposed
+        markets.exposed.clear()
+        self._watch.exposure(markets.totals.exposures, sorted(exposed, key=markets.place.__getitem__), config.limits, now_ms)
         for market, reason in account.elsewhere_cancels.due(now_ms): self._watch.set(ELSEWHERE, reason, now_ms, market)
+
+    def _look_through(self, slot: MarketState, now_ms: int) -> None:
+        ticker = slot.market.ticker
+        if self._account.orders.own.rest_on(ticker): slot.quoting_ms += now_ms - (slot.tended_ms or now_ms)
+        else: slot.heal(now_ms - self._live.config.patience_ms)
+        slot.tended_ms = now_ms
+
+
+_BID, _ASK = Side.BID, Side.ASK  # a module's names are read faster than an enum's members

@@ -53,18 +53,23 @@ class ElsewhereCancels:
     def __init__(self) -> None:
         self._open: dict[str, End] = {}  # by client_order_id, waiting for an explanation
         self._past: list[End] = []  # became halts within the last minute
+        self.changed = False  # one was added or explained; whoever has read it resets it
 
     def ended(self, w: Working, now_ms: int) -> None:
         "Note the unexplained end of an order"
         text = f"{w.side} {contracts(w.count)} at {cents(w.price)} in {w.ticker}"
         self._open.setdefault(w.client_order_id, End(w.ticker, now_ms, text))
+        self.changed = True
 
     def explained(self, ticker: str = "") -> None:
         "Explain all open ends in a market, or everywhere: trading has stopped there"
+        if not self._open: return
         self._open = {i: end for i, end in self._open.items() if ticker and end.ticker != ticker}
+        self.changed = True
 
     def waits(self, ticker: str) -> bool:
         "Whether a market has to wait until the end of an order is explained"
+        if not self._open: return False
         return len(self._open) > 1 or any(end.ticker == ticker for end in self._open.values())
 
     def due(self, now_ms: int) -> Iterator[tuple[str, str]]:  # (ticker, or empty for all markets; reason)
@@ -73,6 +78,7 @@ class ElsewhereCancels:
         if not ripe: return
         self._past = [end for end in self._past if end.ts_ms > now_ms - _MINUTE_MS]
         self._past += [self._open.pop(i) for i in ripe]
+        self.changed = True
         several = len(self._past) > 1
         what = "; ".join(end.text for end in self._past)
         yield "" if several else self._past[0].ticker, f"canceled elsewhere, not by this program: {what}"

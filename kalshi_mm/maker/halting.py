@@ -7,21 +7,19 @@ __all__ = ['BURST_MS', 'Watch']
 
 # %% ../../nbs/maker/07_halting.ipynb #2212ee4e
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 
-from .market_state import MarketState
 from .parameters import Config
 from ..model.messages import ClockRead, FeedHealth, WriteRejected
 from ..model.numbers import Count, Money, contracts, dollars
 from ..risk.day import Day, drawdown_halt, loss_halt
-from ..risk.exposure import Exposure
+from ..risk.exposure import Exposures
 from ..risk.halts import RULES, Halts
 from ..risk.limits import Limits
 
 # %% ../../nbs/maker/07_halting.ipynb #d57f366d
 BURST_MS = 15_000  # as the exchange counts it for an order group, FACTS 3.9
 _STORM_MS = 10_000
-_UNMARKED_MS = 60_000  # without a trusted book until a position counts as one that can't be valued
 
 
 class Watch:
@@ -109,12 +107,16 @@ class Watch:
         self.set("rejects", reason, e.ts_ms, "", str(n), str(config.reject_limit))
 
     # the day and the risk
-    def measure(self, slots: Mapping[str, MarketState], profit: Money, limits: Limits, now_ms: int) -> None:
+    def measure(
+        self,
+        unmarked: Sequence[str],  # tickers of the markets with a position that can't be valued
+        profit: Money,  # of all time
+        limits: Limits,
+        now_ms: int,  # UTC
+    ) -> None:
         "Update the day's figures, if every position can be valued, and check them"
-        held = [s for s in slots.values() if s.position.net and s.market.active]
-        if dark := [s.market.ticker for s in held if s.mark is None or now_ms - s.marked_ms > _UNMARKED_MS]:
-            return self.set("unmarked", f"no price to value the position in {', '.join(dark)}", now_ms)
-        self.clear("unmarked")
+        if unmarked: return self.set("unmarked", f"no price to value the position in {', '.join(unmarked)}", now_ms)
+        if "unmarked" in self.halts.active: self.clear("unmarked")
         agreed_ms = now_ms if self._clock_ms is None else self._clock_ms  # a clock that jumps begins no new day
         self.day = self.day.at(agreed_ms, profit) if self.day else Day.begin(agreed_ms or now_ms, profit)
         if lost := loss_halt(limits, self.day):
@@ -122,11 +124,12 @@ class Watch:
         if fell := drawdown_halt(limits, self.day):
             self.set("drawdown", fell, now_ms, "", dollars(self.day.drawdown), dollars(limits.max_drawdown))
 
-    def exposure(self, exposures: Mapping[str, Exposure], limits: Limits, now_ms: int) -> None:
-        "Check the worst case against the limits: a person may have lowered them, or traded by hand"
-        figures = [(ticker, e.worst, limits.max_position) for ticker, e in exposures.items()]
-        for market, now, limit in [("", sum(worst for _, worst, _ in figures), limits.max_total), *figures]:
-            if now <= limit: self.clear("exposure", market)
+    def exposure(self, exposures: Exposures, tickers: Iterable[str], limits: Limits, now_ms: int) -> None:
+        "Check the worst cases of all and of some markets against the limits: a person may have lowered them, or traded by hand"
+        figures = [(ticker, exposures.of(ticker).worst, limits.max_position) for ticker in tickers]
+        for market, now, limit in [("", exposures.total, limits.max_total), *figures]:
+            if now <= limit:
+                if self.halts: self.clear("exposure", market)
             else:
                 value, most = contracts(now), contracts(limit)
                 self.set("exposure", f"{value} contracts in the worst case, the limit is {most}", now_ms, market, value, most)

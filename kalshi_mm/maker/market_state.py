@@ -28,13 +28,16 @@ class MarketState:
     mark: Price | None = None  # last middle of the others' book
     own: dict[Side, dict[Price, Count]] = field(default_factory=lambda: {s: {} for s in Side})  # our part of the book
     own_ms: int = 0  # UTC, when it last changed
+    best: dict[Side, tuple[Price, Count] | None] = field(default_factory=dict)  # of the others, where it is known
+    best_changes: int = 0  # how often our orders here had changed when it was found, if the stream doesn't mark them
     quotes: Quotes = Quotes.none("not decided yet")  # the last answer, with its reasons
     fills: int = 0
     traded: Count = 0
     captured: Money = 0  # what fills earned against the middle at the time
     worst: Count = 0  # largest position of the session, long or short
     filled_ms: int = 0  # UTC, when the last fill arrived
-    quoting_ms: int = 0  # time with at least one order resting
+    quoting_ms: int = 0  # time with at least one order resting, to a beat of the decisions
+    tended_ms: int = 0  # UTC, of that beat
     marked_ms: int = 0  # UTC, when the book was last live enough to value it
     paused: str = ""  # who has paused it
     quoted: bool = True  # False for a market of another series, followed because of a position there
@@ -57,7 +60,9 @@ class MarketState:
 
     def heal(self, before_ms: int) -> None:
         "Drop our part of a book in which nothing of ours has rested since a time, whatever a snapshot made of it"
-        if self.own_ms < before_ms and any(self.own.values()): self.own = {s: {} for s in Side}
+        if self.own_ms < before_ms and any(self.own.values()):
+            self.own = {s: {} for s in Side}
+            self.best.clear()
 
     @property
     def value(self) -> Price:

@@ -17,6 +17,7 @@ from .requoting import due
 from kalshi_mm.model.messages import (
     Amend, Cancel, OrderAmended, OrderCanceled, OrderGone, OrderPlaced, Place, WriteRejected, WriteUnknown,
 )
+from ..model.numbers import Count
 from ..model.types import Side, client_id
 from ..risk.limits import check_order
 from ..strategy.protocol import NoQuote, Quotes
@@ -35,35 +36,58 @@ class OrderGate:
         self._orders = account.orders
         self._last_id = 0  # number in the last client_order_id
         self._hold_ms = 0  # UTC: nothing but cancels leaves before
+        self._waiting: set[str] = set()  # markets with a write that waits for those in flight, or until then
+        self._refused: dict[str, Count] = {}  # markets with a write that a limit has refused: the total at the time
 
     def send(self, writes: list[Place | Amend | Cancel], now_ms: int) -> None:
         "Send what the limits and the writes in flight allow, in the order given"
-        config, orders = self._live.config, self._orders
-        busy = sum(not w.idle for w in orders.own.pending())
-        exposures = self._markets.exposures(orders)
+        config, orders, exposures = self._live.config, self._orders, self._markets.totals.exposures
+        self._markets.expose(orders)
+        busy = len(orders.own.busy)
         for a in writes:
-            if not isinstance(a, Place) and now_ms < orders.all[a.client_order_id].refused_ms + config.refused_ms: continue
+            if not isinstance(a, Place) and now_ms < (again_ms := orders.all[a.client_order_id].refused_ms + config.refused_ms):
+                self._markets.turns.alarms.set(a.ticker, again_ms)
+                continue
             if isinstance(a, Cancel):
-                orders.all[a.client_order_id].canceling(now_ms)
+                orders.own.canceling(orders.all[a.client_order_id], now_ms)
                 self._outbox.add(a)
                 continue
             w = orders.all[a.client_order_id] if isinstance(a, Amend) else None
             more = max(a.count - (w.count if w else 0), 0)
             if more and (why := check_order(config.limits, exposures, a.ticker, a.side, more)):
                 self._show_refusal(a, why)
+                self._refused[a.ticker] = exposures.total
                 if w is None or (a.price == w.price and not due(w, config.quote_lifetime_s, now_ms)): continue
                 a, more = structs.replace(a, count=w.count), 0  # it may still move or be renewed, as large as it is
             if busy < config.writes_in_flight and now_ms >= self._hold_ms:
                 busy += 1
-                exposures[a.ticker] = exposures[a.ticker].plus(a.side, more)
+                exposures.put(a.ticker, exposures.of(a.ticker).plus(a.side, more))
                 self._write(a, now_ms)
+            else: self._waiting.add(a.ticker)
+
+    @property
+    def holds(self) -> bool:
+        "Whether any write did not leave"
+        return bool(self._waiting or self._refused)
+
+    def looked_at(self, ticker: str) -> None:
+        "Forget what did not leave in a market, because it is decided anew"
+        self._waiting.discard(ticker)
+        self._refused.pop(ticker, None)
+
+    def ready(self, now_ms: int) -> list[str]:
+        "The markets in which something that did not leave could leave now"
+        if not self.holds: return []
+        free = len(self._orders.own.busy) < self._live.config.writes_in_flight and now_ms >= self._hold_ms
+        room = [t for t, total in self._refused.items() if self._markets.totals.exposures.total < total]
+        return [*self._waiting, *room] if free else room
 
     def _write(self, a: Place | Amend, now_ms: int) -> None:
         if isinstance(a, Place):
             self._last_id += 1
             a = structs.replace(a, client_order_id=client_id(self._live.config.session, self._last_id))
             self._orders.sent(a, now_ms)
-        else: self._orders.all[a.client_order_id].amending(a, now_ms)
+        else: self._orders.own.amending(a, now_ms)
         self._outbox.add(a)
 
     def _show_refusal(self, a: Place | Amend, why: str) -> None:

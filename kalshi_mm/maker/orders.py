@@ -34,6 +34,9 @@ class State(StrEnum):
     UNKNOWN = "unknown"  # an answer did not arrive: the exchange has to be asked
     DONE = "done"  # no longer rests, and never will again
 
+
+_RESTING, _DONE = State.RESTING, State.DONE  # a module's names are read faster than an enum's members
+
 # %% ../../nbs/maker/01_orders.ipynb #cf3584c5
 @dataclass(slots=True)
 class Working:
@@ -60,18 +63,18 @@ class Working:
     @property
     def open(self) -> Count:
         "Contracts that may still fill, or whose fills haven't arrived yet"
-        if self.state is State.DONE: return max(self.reported - self.filled, 0)
+        if self.state is _DONE: return max(self.reported - self.filled, 0)
         return max(self.count, self.amend.count if self.amend else 0) - self.filled
 
     @property
     def remaining(self) -> Count:
         "Contracts that rest, as far as we know"
-        return 0 if self.state is State.DONE else self.count - max(self.filled, self.reported)
+        return 0 if self.state is _DONE else self.count - max(self.filled, self.reported)
 
     @property
     def idle(self) -> bool:
         "Whether it rests with no write in flight, so that it may be changed"
-        return self.state is State.RESTING
+        return self.state is _RESTING
 
     def rests(self, rests: bool = True) -> None:
         "End the write in flight: the order rests, or is done"
@@ -171,6 +174,8 @@ class ForeignOrders:
 
     def __init__(self) -> None:
         self.resting: dict[str, Order] = {}  # by order_id
+        self.moved: set[str] = set()  # tickers of the markets in which they have changed; whoever has read it empties it
+        self._on: dict[str, dict[str, Order]] = {}  # the same orders by ticker
         self._streamed_ms: dict[str, int] = {}  # by order_id: UTC of the stream's last message about it
 
     def seen(
@@ -182,23 +187,30 @@ class ForeignOrders:
         "Take the exchange's description of one"
         if settled_ms is None: self._streamed_ms[o.order_id] = ts_ms
         elif self._streamed_ms.get(o.order_id, settled_ms - 1) >= settled_ms: return  # the stream is newer
-        if o.status is OrderStatus.RESTING: self.resting[o.order_id] = o
-        else: self.resting.pop(o.order_id, None)
+        if o.status is OrderStatus.RESTING:
+            self.resting[o.order_id] = self._on.setdefault(o.ticker, {})[o.order_id] = o
+            self.moved.add(o.ticker)
+        else: self.drop(o.order_id)
+
+    def drop(self, order_id: str) -> None:
+        "Take one of them out: it no longer rests, or is one of ours"
+        if o := self.resting.pop(order_id, None):
+            del self._on[o.ticker][order_id]
+            self.moved.add(o.ticker)
 
     def ended(self, order_id: str, ts_ms: int) -> None:
         "Note that one of them no longer rests"
-        self.resting.pop(order_id, None)
+        self.drop(order_id)
         self._streamed_ms[order_id] = ts_ms
 
     def relist(self, settled_ms: int) -> None:
         "Prepare for a whole list: keep only the orders about which the stream is newer"
-        self.resting = {i: o for i, o in self.resting.items() if self._streamed_ms.get(i, 0) >= settled_ms}
+        for order_id in [i for i in self.resting if self._streamed_ms.get(i, 0) < settled_ms]: self.drop(order_id)
 
     def exposure(self, ticker: str) -> tuple[Count, Count]:
         "(buying, selling): contracts that they may still trade in a market"
         buying = selling = 0
-        for o in self.resting.values():
-            if o.ticker != ticker: continue
+        for o in self._on.get(ticker, {}).values():
             if o.side is Side.BID: buying += o.remaining
             else: selling += o.remaining
         return buying, selling
@@ -213,8 +225,12 @@ class OwnOrders:
 
     def __init__(self, fills: CountedFills, others: ForeignOrders):
         self.all: dict[str, Working] = {}  # by client_order_id
+        self.moved: set[str] = set()  # tickers of the markets in which they have changed; whoever has read it empties it
+        self.changes: dict[str, int] = {}  # how often the orders of a market have changed, by ticker
+        self.busy: set[str] = set()  # client_order_ids of those that aren't done, with a write in flight or in doubt
         self._fills, self._others = fills, others
         self._open: dict[str, Working] = {}  # those that rest or may rest, or whose fills are missing
+        self.open_in: dict[str, int] = {}  # how many of those there are in each market that has any, by ticker
         self._closed: dict[str, Working] = {}  # the others, in the order in which they ended
         self._side: dict[tuple[str, Side], dict[str, Working]] = {}  # the open ones of each (ticker, side)
         self._ids: dict[str, str] = {}  # order_id -> client_order_id
@@ -229,33 +245,65 @@ class OwnOrders:
         if w is None: return None
         if order_id and not w.order_id:
             w.order_id, self._ids[order_id] = order_id, client_order_id
-            self._others.resting.pop(order_id, None)
+            self._others.drop(order_id)
             w.traded(self._fills.claim(order_id))
         w.changed_ms = max(w.changed_ms, ts_ms)
+        self.note(w)
         return w
+
+    def note(self, w: Working) -> None:
+        "Note that an order has changed in any way: what is added up over orders and markets follows these notes"
+        self.moved.add(w.ticker)
+        self.changes[w.ticker] = self.changes.get(w.ticker, 0) + 1
+        if w.idle or w.state is _DONE: self.busy.discard(w.client_order_id)
+        else: self.busy.add(w.client_order_id)
+
+    def canceling(self, w: Working, now_ms: int) -> None:
+        "Note that a cancel was sent"
+        w.canceling(now_ms)
+        self.note(w)
+
+    def amending(self, a: Amend, now_ms: int) -> None:
+        "Note that an amend was sent"
+        w = self.all[a.client_order_id]
+        w.amending(a, now_ms)
+        self.note(w)
+
+    def doubt(self, w: Working, why: str, ts_ms: int) -> None:
+        "Put an order in doubt: the exchange has to be asked"
+        w.unsure(why, ts_ms)
+        self.note(w)
 
     def file(self, w: Working) -> None:
         "Put an order into the index that it belongs to; one that has filled completely is done, unless it is being enlarged"
         if w.state is not State.DONE and w.amend is None and w.filled >= w.count: w.rests(False)
         side = self._side.setdefault((w.ticker, w.side), {})
         if w.state is not State.DONE or w.open:
+            if w.client_order_id not in side: self.open_in[w.ticker] = self.open_in.get(w.ticker, 0) + 1
             self._open[w.client_order_id] = side[w.client_order_id] = w
             self._closed.pop(w.client_order_id, None)
         elif self._open.pop(w.client_order_id, None):
             del side[w.client_order_id]
+            self.open_in[w.ticker] -= 1
+            if not self.open_in[w.ticker]: del self.open_in[w.ticker]
             self._closed[w.client_order_id] = w
+        self.note(w)
 
     def pending(self) -> list[Working]:
         "Orders that aren't done"
-        return [w for w in self._open.values() if w.state is not State.DONE]
+        return [w for w in self._open.values() if w.state is not _DONE]
 
     def on(self, ticker: str, side: Side) -> list[Working]:
         "Orders in one market and side that aren't done"
-        return [w for w in self._side.get((ticker, side), {}).values() if w.state is not State.DONE]
+        return [w for w in found.values() if w.state is not _DONE] if (found := self._side.get((ticker, side))) else []
+
+    def rest_on(self, ticker: str) -> bool:
+        "Whether any order in one market isn't done"
+        return ticker in self.open_in and any(self.on(ticker, side) for side in Side)
 
     def open(self, ticker: str, side: Side) -> Count:
         "Contracts that may still trade in one market and side"
-        return sum(w.open for w in self._side.get((ticker, side), {}).values())
+        return sum([w.open for w in found.values()]) if (found := self._side.get((ticker, side))) else 0
 
     def resting_by_price(
         self,
@@ -307,7 +355,9 @@ class Orders:
     def canceling_all(self, now_ms: int) -> None:
         "Note a cancel of everything: no answer comes for each order, and it may miss those in flight"
         for w in self.own.pending():
-            if w.idle: w.state, w.changed_ms = State.CANCELING, now_ms
+            if not w.idle: continue
+            w.state, w.changed_ms = State.CANCELING, now_ms
+            self.own.note(w)
 
     # answers to our writes
     def placed(self, e: OrderPlaced) -> None:
@@ -330,7 +380,7 @@ class Orders:
     def gone(self, e: OrderGone) -> None:
         "Take the answer that no such order rests; how much of it filled has to be asked"
         if (w := self.all.get(e.client_order_id)) is None: self.others.ended(e.order_id, e.ts_ms)
-        elif w.write is e.verb: w.unsure(f"gone when we tried to {e.verb} it", e.ts_ms)
+        elif w.write is e.verb: self.own.doubt(w, f"gone when we tried to {e.verb} it", e.ts_ms)
 
     def rejected(self, e: WriteRejected) -> None:
         "Take the rejection of a write"
@@ -341,7 +391,7 @@ class Orders:
     def unknown(self, e: WriteUnknown) -> None:
         "Note that no answer came"
         w = self.all.get(e.client_order_id)
-        if w and w.write is e.verb: w.unsure(f"no answer to {e.verb}: {e.reason}", e.ts_ms)
+        if w and w.write is e.verb: self.own.doubt(w, f"no answer to {e.verb}: {e.reason}", e.ts_ms)
 
     # reports of the stream and the lists
     def seen(
@@ -366,7 +416,7 @@ class Orders:
     def unclear(self, order_id: str, client_order_id: str, status: str, ts_ms: int) -> Working | None:
         "Put an order of ours in doubt whose status nobody knows"
         w = self.own.bound(self.own.id_of(client_order_id, order_id), order_id, ts_ms)
-        if w: w.unsure(f"the exchange says {status!r}", ts_ms)
+        if w: self.own.doubt(w, f"the exchange says {status!r}", ts_ms)
         return w
 
     def fill(self, f: Fill, now_ms: int) -> bool:

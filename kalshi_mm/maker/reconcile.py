@@ -76,7 +76,7 @@ def compare_orders(
     listed = {w.client_order_id for o in e.orders if (w := orders.find(o))}
     for w in orders.own.pending():
         if w.client_order_id in listed or w.changed_ms >= settled_ms: continue
-        if w.state in (State.RESTING, State.CANCELING): w.unsure("not among the resting orders", e.ts_ms)
+        if w.state in (State.RESTING, State.CANCELING): orders.own.doubt(w, "not among the resting orders", e.ts_ms)
         elif w.state is State.UNKNOWN and not w.order_id and 0 < e.since_ms <= w.sent_ms:
             found.append((Kind.LATE, w.ticker, f"{w.client_order_id} was in doubt, {w.doubt}; the exchange has never had it"))
             orders.drop(w)

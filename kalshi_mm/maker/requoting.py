@@ -46,16 +46,14 @@ def change(
     now_ms: int,  # UTC
 ) -> Amend | None:  # None if the order is as it should be
     "Move, shrink, refill or renew an order"
-    expiration_s, done = now_ms // 1000 + churn.lifetime_s, max(w.filled, w.reported)
-
-    def amend(reason: str, price: Price, remaining: Count) -> Amend:
-        return Amend(reason, w.client_order_id, w.order_id, w.ticker, w.side, price, done + remaining, expiration_s)
-
-    if not _near(w.price, quote.price, churn.move_ticks, grid): return amend(quote.reason, quote.price, quote.count)
-    if w.remaining > quote.count: return amend(f"smaller: {quote.reason}", w.price, quote.count)
-    least = (100 - churn.size_percent) * quote.count  # in hundredths of it
-    if 100 * w.remaining < least: return amend(f"refilled: {quote.reason}", w.price, quote.count)
-    return amend("renewed", w.price, w.remaining) if due(w, churn.lifetime_s, now_ms) else None
+    remaining, least = w.remaining, (100 - churn.size_percent) * quote.count  # the least in hundredths of the quote
+    if not _near(w.price, quote.price, churn.move_ticks, grid): reason, price, size = quote.reason, quote.price, quote.count
+    elif remaining > quote.count: reason, price, size = f"smaller: {quote.reason}", w.price, quote.count
+    elif 100 * remaining < least: reason, price, size = f"refilled: {quote.reason}", w.price, quote.count
+    elif due(w, churn.lifetime_s, now_ms): reason, price, size = "renewed", w.price, remaining
+    else: return None
+    count, expiration_s = max(w.filled, w.reported) + size, now_ms // 1000 + churn.lifetime_s
+    return Amend(reason, w.client_order_id, w.order_id, w.ticker, w.side, price, count, expiration_s)
 
 # %% ../../nbs/maker/02_requoting.ipynb #d2158a55
 def reducing(
@@ -77,8 +75,8 @@ def plan(
     now_ms: int,  # UTC
 ) -> list[tuple[int, Place | Amend | Cancel]]:  # (urgency, write), the lowest the most urgent
     "Plan the writes that bring one side to its target; none while one is in flight"
-    extra = [w for w in resting[1:] if w.idle]
-    writes: list[tuple[int, Place | Amend | Cancel]] = [(-ONE, cancel(w, "one order a side is enough")) for w in extra]
+    writes: list[tuple[int, Place | Amend | Cancel]] = []
+    if len(resting) > 1: writes += [(-ONE, cancel(w, "one order a side is enough")) for w in resting[1:] if w.idle]
     if not resting:
         if isinstance(target, Quote):
             expiration_s = now_ms // 1000 + churn.lifetime_s

@@ -56,8 +56,7 @@ class Watched:
     def fill(self, e: FillSeen) -> None:
         "Wake the other markets of the event, for a strategy that looks at it"
         if not self._looks.event or not (slot := self._markets.listed.get(e.fill.ticker)): return
-        for other in self._markets.listed.values():
-            if other.market.event_ticker == slot.market.event_ticker: self._markets.touch(other.market.ticker)
+        self._markets.touch_event(slot.market.event_ticker)
 
     def others(self, slot: MarketState, side: Side, price: int) -> Count:
         "The contracts of others at a price"
@@ -73,8 +72,6 @@ class Views:
         self.watched = Watched(live, markets, account, books)
         self._sisters: dict[str, Sister] = {}  # by ticker, as they last were
         self._events: dict[str, EventSummary] = {}  # by event
-        self._members: dict[str, list[str]] = {}  # {event: tickers, in the order in which they were listed}
-        self._listed = 0  # markets when the members were last gathered
 
     def of(self, slot: MarketState, now_ms: int) -> View:
         "The view of one market now"
@@ -96,7 +93,7 @@ class Views:
 
     def _risk(self) -> Risk:
         limits, day = self._live.config.limits, self._watch.day
-        room = limits.max_total - sum(e.worst for e in self._markets.exposures(self._orders).values())
+        room = limits.max_total - self._markets.totals.exposures.total
         return Risk(limits.max_position, max(room, 0), day.pnl if day else 0, limits.max_daily_loss)
 
     def _own(self, slot: MarketState, w: Working, now_ms: int) -> OwnOrder:
@@ -106,10 +103,7 @@ class Views:
 
     def _event(self, event: str) -> EventSummary:
         listed = self._markets.listed
-        if self._listed != len(listed):
-            self._listed, self._members = len(listed), {}
-            for ticker, slot in listed.items(): self._members.setdefault(slot.market.event_ticker, []).append(ticker)
-        sisters = tuple(self._sister(listed[ticker]) for ticker in self._members[event])
+        sisters = tuple(self._sister(listed[ticker]) for ticker in self._markets.events[event])
         last = self._events.get(event)
         if last is not None and len(last.markets) == len(sisters) and all(map(operator.is_, sisters, last.markets)): return last
         self._events[event] = EventSummary(event, sisters)
@@ -117,6 +111,8 @@ class Views:
 
     def _sister(self, slot: MarketState) -> Sister:
         bid, ask = self._books.others(slot) if slot.book.live else (None, None)
-        now, last = Sister(slot.market, bid, ask, slot.position, slot.mark), self._sisters.get(slot.market.ticker)
-        if now != last: last = self._sisters[slot.market.ticker] = now
-        return last
+        last = self._sisters.get(slot.market.ticker)
+        if last and last.market is slot.market and last.position is slot.position and last.mark == slot.mark:
+            if last.bid == bid and last.ask == ask: return last
+        now = self._sisters[slot.market.ticker] = Sister(slot.market, bid, ask, slot.position, slot.mark)
+        return now

@@ -3,11 +3,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .day import Day
-    from .exposure import Exposure, mark_price
+    from .exposure import Exposure, Exposures, mark_price
     from .halts import RULES, Halt, Halts
     from .limits import Limits, check_order
 
-__all__ = ["RULES", "Day", "Exposure", "Halt", "Halts", "Limits", "check_order", "mark_price"]
+__all__ = ["RULES", "Day", "Exposure", "Exposures", "Halt", "Halts", "Limits", "check_order", "mark_price"]
 
 
 def __getattr__(name: str) -> object:

@@ -7,6 +7,7 @@ __all__ = ['new_york_day', 'Day', 'loss_halt', 'drawdown_halt']
 
 # %% ../../nbs/risk/03_day.ipynb #35f6d113
 from datetime import UTC, datetime
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -16,13 +17,19 @@ from .limits import Limits
 
 # %% ../../nbs/risk/03_day.ipynb #7ee97714
 _NEW_YORK = ZoneInfo("America/New_York")
+_HOUR_MS = 3_600_000
 
 
 def new_york_day(
     ts_ms: int,  # UTC
 ) -> str:  # YYYY-MM-DD
     "Return the calendar day in New York"
-    return datetime.fromtimestamp(ts_ms // 1000, UTC).astimezone(_NEW_YORK).date().isoformat()
+    return _day_of_hour(ts_ms // _HOUR_MS)
+
+
+@lru_cache(maxsize=64)
+def _day_of_hour(hour: int) -> str:  # since 1970; the zone is whole hours from UTC, so no day begins within an hour
+    return datetime.fromtimestamp(3600 * hour, UTC).astimezone(_NEW_YORK).date().isoformat()
 
 
 class Day(Struct, frozen=True):
@@ -41,7 +48,7 @@ class Day(Struct, frozen=True):
     def at(self, ts_ms: int, profit: Money) -> "Day":
         "Return the day after a new valuation, the next day if midnight has passed; it never goes back, whatever the clock does"
         if new_york_day(ts_ms) > self.day: return Day.begin(ts_ms, self.now).at(ts_ms, profit)
-        return Day(self.day, self.open, max(self.peak, profit), profit)
+        return self if profit == self.now else Day(self.day, self.open, max(self.peak, profit), profit)
 
     @property
     def pnl(self) -> Money:

@@ -71,6 +71,8 @@ class Halts:
 
     def __init__(self) -> None:
         self.active: dict[str, Halt] = {}  # by key: the rule, or rule:market
+        self.changed: set[str] = set()  # markets whose halts were set or ended, "" for all; whoever has read it empties it
+        self._on: dict[str, dict[str, Halt]] = {}  # the same halts by their market, "" for all markets
         self._fine_ms: dict[str, int] = {}  # UTC, since when the cause of a halt has been gone
 
     def __bool__(self) -> bool:
@@ -82,7 +84,8 @@ class Halts:
         if rule not in RULES: raise KeyError(rule)
         self._fine_ms.pop(halt.key, None)
         if halt.key in self.active: return None
-        self.active[halt.key] = halt
+        self.active[halt.key] = self._on.setdefault(market, {})[halt.key] = halt
+        self.changed.add(market)
         return halt
 
     def clear(self, rule: str, market: str = "") -> bool:
@@ -93,7 +96,10 @@ class Halts:
     def release(self, key: str) -> bool:
         "End a halt because a person says so; returns whether there was one"
         self._fine_ms.pop(key, None)
-        return self.active.pop(key, None) is not None
+        if (halt := self.active.pop(key, None)) is None: return False
+        del self._on[halt.market][key]
+        self.changed.add(halt.market)
+        return True
 
     def follow(
         self,
@@ -118,7 +124,10 @@ class Halts:
 
     def on(self, ticker: str) -> list[Halt]:
         "The halts that apply to a market"
-        return [h for h in self.active.values() if h.market in ("", ticker)] if self.active else []
+        everywhere, here = self._on.get(""), self._on.get(ticker)
+        if not here: return [*everywhere.values()] if everywhere else []
+        if not everywhere: return [*here.values()]
+        return [h for h in self.active.values() if h.market in ("", ticker)]  # in the order in which they were set
 
     @property
     def why(self) -> str:

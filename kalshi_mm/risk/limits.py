@@ -6,13 +6,11 @@
 __all__ = ['Limits', 'check_order']
 
 # %% ../../nbs/risk/02_limits.ipynb #2bef1ab5
-from collections.abc import Mapping
-
 from msgspec import Struct
 
 from ..model.numbers import CONTRACT, DOLLAR, Count, Money, contracts
 from ..model.types import Side
-from .exposure import Exposure
+from .exposure import Exposures
 
 # %% ../../nbs/risk/02_limits.ipynb #e39c7676
 class Limits(Struct, frozen=True):
@@ -28,17 +26,17 @@ class Limits(Struct, frozen=True):
 
 def check_order(
     limits: Limits,
-    exposures: Mapping[str, Exposure],  # of every market, by ticker
+    exposures: Exposures,  # of every market
     ticker: str,
     side: Side,
     count: Count,  # contracts to be added
 ) -> str | None:  # why not, or None
     "Check whether an order may leave"
-    now = exposures.get(ticker, Exposure())
-    then = now.plus(side, count)
-    if then.worst > limits.max_position and then.worst > now.worst:
-        return f"would allow {contracts(then.worst)} contracts here, the limit is {contracts(limits.max_position)}"
-    total = sum(e.worst for e in exposures.values()) - (now.worst if ticker in exposures else 0) + then.worst
-    if total > limits.max_total and then.worst > now.worst:
+    now = exposures.of(ticker)
+    worst, before = now.plus(side, count).worst, now.worst
+    if worst <= before: return None
+    if worst > limits.max_position:
+        return f"would allow {contracts(worst)} contracts here, the limit is {contracts(limits.max_position)}"
+    if (total := exposures.total - before + worst) > limits.max_total:
         return f"would allow {contracts(total)} contracts in all markets, the limit is {contracts(limits.max_total)}"
     return None

@@ -4,13 +4,13 @@ The core learns of it by the events that a real line would bring: answers in any
 and loses, and lists that are up to 1.4 seconds old (FACTS 3.7).
 """
 from bisect import bisect_right
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 
 from msgspec import structs
 
 from kalshi_mm.maker.maker import MarketMaker
-from kalshi_mm.maker.orders import State
+from kalshi_mm.maker.orders import Orders, State
 from kalshi_mm.maker.parameters import Config
 from kalshi_mm.maker.reconcile import Kind
 from kalshi_mm.model.messages import (
@@ -42,9 +42,10 @@ from kalshi_mm.model.messages import (
     WriteRejected,
     WriteUnknown,
 )
-from kalshi_mm.model.numbers import CENT, ONE, Count, Price
+from kalshi_mm.model.numbers import CENT, ONE, Count, Money, Price
 from kalshi_mm.model.types import Fill, Market, Order, OrderStatus, Position, Side, TickGrid, is_ours
 from kalshi_mm.risk.day import new_york_day
+from kalshi_mm.risk.exposure import Exposure
 from kalshi_mm.risk.halts import RULES
 from kalshi_mm.risk.limits import Limits
 from kalshi_mm.strategy.spread_capture import Params, SpreadCapture
@@ -324,8 +325,25 @@ class Model:
             w = self.maker.orders.all.get(client_order_id)
             assert (w.open if w else 0) >= count, f"{client_order_id} may trade {count}: {w}"
 
+    def added_up(self) -> None:
+        "The core's running totals are the sums"
+        profit, worst, busy = sums(self.maker)
+        self.maker.markets.expose(self.maker.orders)
+        assert self.maker.profit == profit, f"{self.maker.profit} in the core, {profit} in its markets"
+        totals, own = self.maker.markets.totals, self.maker.orders.own
+        assert totals.exposures.total == worst, f"{totals.exposures.total} in the core, {worst} in its markets"
+        assert len(own.busy) == busy, f"{own.busy} in flight in the core, {own.pending()}"
+        assert own.open_in == Counter(w.ticker for w in self.maker.orders.all.values() if w.state is not State.DONE or w.open)
+        dark = [t for t, s in self.maker.slots.items() if s.position.net and s.market.active
+                and (s.mark is None or self.now - s.marked_ms > 60_000)]
+        assert totals.unmarked.at(self.now) == dark
+        for slot in self.maker.slots.values():
+            for side, best in zip(Side, self.maker.books.others(slot), strict=True):
+                assert best == slot.book.best_others(side, self.maker.books.own(slot, side)), f"{slot.market.ticker} {side}"
+
     def judge(self) -> None:
         "What holds at every moment"
+        self.added_up()
         self.covered()
         if self.excused: return self.counted()
         worst = {t: self.truth.worst(t) for t in TICKERS}
@@ -394,6 +412,23 @@ class Model:
     def drain_requests(self) -> None:
         while self.requests: self.arrive(self.requests[0])
         while self.answers: self.answer(self.answers[0])
+
+
+def sums(maker: MarketMaker) -> tuple[Money, Count, int]:
+    "What the core's running totals have to be, added up: profit, worst cases of all markets, orders with a write in flight"
+    markets, orders = maker.markets, maker.orders
+    elsewhere = sum(p.pnl(0 if p.net > 0 else ONE) for p in markets.elsewhere.values())
+    profit = markets.totals.earlier + elsewhere + sum(s.pnl for s in markets.listed.values())
+    worst = sum(Exposure(s.position.net, *plainly_open(orders, t)).worst for t, s in markets.listed.items())
+    return profit, worst, sum(not w.idle for w in orders.own.pending())
+
+
+def plainly_open(orders: Orders, ticker: str) -> tuple[Count, Count]:
+    "What may still be bought and sold in a market, by a walk through all orders"
+    may = dict.fromkeys(Side, 0)
+    for w in orders.all.values(): may[w.side] += w.open if w.ticker == ticker else 0
+    for o in orders.foreign.values(): may[o.side] += o.remaining if o.ticker == ticker else 0
+    return may[Side.BID], may[Side.ASK]
 
 
 def verb_of(a: Write) -> Verb:
