@@ -115,7 +115,7 @@ class Decisions:
     def _tend(self, now_ms: int) -> None:
         "Ask for reads that are due, forget what is over, look through the next markets, and set halts whose time has come"
         markets, config, account = self._markets, self._live.config, self._account
-        if markets.decide_all: markets.turns.wake(markets.listed)
+        if everything := markets.decide_all: markets.turns.wake(markets.listed)
         markets.decide_all, self._beat_ms = False, now_ms
         orders, reads, slots = account.orders, account.reconciler.reads, markets.turns.in_turn(_A_BEAT)
         if reads.asked_ms < self._controls.stop_due_ms <= now_ms: reads.soon(now_ms)
@@ -126,7 +126,7 @@ class Decisions:
         for slot in slots: self._look_through(slot, now_ms)
         markets.turns.wake(slot.market.ticker for slot in slots)
         markets.expose(orders)
-        exposed = {slot.market.ticker for slot in slots} | markets.exposed
+        exposed = {slot.market.ticker for slot in slots} | markets.exposed if not everything else markets.listed.keys()
         markets.exposed.clear()
         self._watch.exposure(markets.totals.exposures, sorted(exposed, key=markets.place.__getitem__), config.limits, now_ms)
         for market, reason in account.elsewhere_cancels.due(now_ms): self._watch.set(ELSEWHERE, reason, now_ms, market)

@@ -10,15 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kalshi_mm.model.messages import (
-    Amend,
-    OrderAmended,
-    OrderCanceled,
-    OrderGone,
-    OrderPlaced,
-    Place,
-    Verb,
-    WriteRejected,
-    WriteUnknown,
+    Amend, OrderAmended, OrderCanceled, OrderGone, OrderPlaced, Place, Verb, WriteRejected, WriteUnknown,
 )
 from ..model.numbers import Count, Price
 from ..model.types import Fill, Order, OrderStatus, Side

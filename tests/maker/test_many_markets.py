@@ -173,3 +173,12 @@ def test_restored_positions_and_positions_elsewhere_are_in_the_totals():
     assert maker.markets.events == {"A": ["A"], "B": ["B"]}
     profit, total, _ = sums(maker)
     assert (maker.profit, maker.markets.totals.exposures.total) == (profit, total) and total == 1500
+
+
+def test_a_lowered_limit_halts_every_market_beyond_it_with_the_next_decision():
+    desk = Desk(map(market, tickers(300)), 0).begin()
+    for t in tickers(300): desk.tell(FillSeen(desk.now, Fill(f"f-{t}", "h", t, Side.BID, 4300, 1000, 0, False, desk.now)))
+    for _ in range(20): desk.wait(250)
+    desk.tell(Command(desk.now, "set", "test", '{"max_position_per_market": "9"}'))
+    desk.wait(1)
+    assert {h.market for h in desk.maker.halts.active.values() if h.rule == "exposure"} == set(tickers(300))
