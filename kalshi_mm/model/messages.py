@@ -59,7 +59,7 @@ class BookSnapshot(_Event, frozen=True):
     asks: tuple[tuple[Price, Count], ...]
 
 
-class BookDelta(_Event, frozen=True):
+class BookDelta(_Event, frozen=True, gc=False):
     "A signed change of the contracts resting at one price, in YES terms"
 
     ticker: str
