@@ -48,6 +48,7 @@ class Discovery:
         "Read the markets that are open or about to open, and follow the others"
         markets, refused = await self.client.open_markets(self.series)
         for ticker, why in refused: self._unclear(ticker, why)
+        if new := [m.ticker for m in markets if m.ticker not in self.maker.slots]: self.feed.add(new)  # in one command for all
         for market in markets: self._listed(market)
         listed = {m.ticker for m in markets} | {ticker for ticker, _ in refused}
         held = [t for t, p in self.maker.elsewhere.items() if p.net]
@@ -61,6 +62,7 @@ class Discovery:
         except ApiError as e:
             if e.status != 404: raise
             return await self._remember(ticker)
+        if ticker not in self.maker.slots: self.feed.add([ticker])
         self._listed(market)
         if market.paid is not None: self._paid(ticker, market.paid)
 
@@ -83,7 +85,6 @@ class Discovery:
 
     def _listed(self, market: Market) -> None:
         slot, doubted = self.maker.slots.get(market.ticker), self._refused.pop(market.ticker, "")
-        if slot is None: self.feed.add([market.ticker])
         if slot is None or slot.market != market or doubted:
             self.tell(MarketListed(self.now_ms(), market, market.series_ticker == self.series))
 

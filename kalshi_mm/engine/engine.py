@@ -227,7 +227,7 @@ class Engine:
     def _from_stream(self, event: Event) -> None:
         if not isinstance(event, FillSeen) or self.discovery.concerns(event.fill): self.inbox.put(event)
 
-    def _market_changed(self, ticker: str) -> None: self.monitors.look_now.set()
+    def _market_changed(self, ticker: str) -> None: self.monitors.changed(ticker)
 
     def _do(self, action: Action) -> None:
         self.breaker.limit = self.maker.config.limits.max_burst  # a person may have changed it
