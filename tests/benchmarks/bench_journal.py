@@ -69,7 +69,8 @@ def start(path: Path) -> None:
 def started(path: Path, checkout: Path) -> list[float]:
     "Start in a process of its own"
     env = os.environ | {"PYTHONPATH": str(checkout.resolve())}
-    out = subprocess.run([sys.executable, __file__, "--start", str(path)], env=env, cwd=checkout, check=True, stdout=subprocess.PIPE)
+    command = [sys.executable, __file__, "--start", str(path)]
+    out = subprocess.run(command, env=env, cwd=checkout, check=True, stdout=subprocess.PIPE)
     return [float(word) for word in out.stdout.split()]
 
 
@@ -80,9 +81,11 @@ def burst_bytes(changes: int, bursts: int = 3_000) -> tuple[float, float]:
         record = Record(Path(folder) / "r.gz")
         for n in range(bursts):
             now_ms = NOW_MS + 50 * n + rng.randrange(20)
-            lines = [encode(BookDelta(now_ms, f"KXHIGHNY-26NOV27-B{rng.randrange(40, 60)}.5", rng.choice((Side.BID, Side.ASK)),
-                                      100 * rng.randrange(1, 100), 100 * rng.randrange(-300, 300), now_ms - rng.randrange(9, 40)))
-                     for _ in range(changes)]  # fmt: skip
+            lines = []
+            for _ in range(changes):
+                ticker, side = f"KXHIGHNY-26NOV27-B{rng.randrange(40, 60)}.5", rng.choice((Side.BID, Side.ASK))
+                price, by, sent_ms = 100 * rng.randrange(1, 100), 100 * rng.randrange(-300, 300), now_ms - rng.randrange(9, 40)
+                lines.append(encode(BookDelta(now_ms, ticker, side, price, by, sent_ms)))
             for line in [*lines, encode(Decide(now_ms))]: record.add(b"<", line)
             raw, seq = raw + sum(map(len, lines)), seq + 1
             record.flush()

@@ -2,10 +2,10 @@
 
     python tests/benchmarks/bench_process.py [--markets N ...] [--rates N ...] [--seconds S] [--against CHECKOUT] [--profile]
 
-For each number of markets a stand-in for the exchange and an engine run as two processes over real sockets of this machine: the feed,
-the core, the journal and the gateway as in a session. The stand-in sends changes at one rate after the other. A change is handled
-when the core has taken it, has decided, and the journal has it; its age then is counted from its sending, in whole milliseconds
-rounded up. The engine is given up when it is a minute behind or doesn't get ready. Nothing is asserted about time.
+For each number of markets a stand-in for the exchange and an engine run as two processes over real sockets of this machine: the
+feed, the core, the journal and the gateway as in a session. The stand-in sends changes at one rate after the other. A change is
+handled when the core has taken it, has decided, and the journal has it; its age then is counted from its sending, in whole
+milliseconds rounded up. The engine is given up when it is far behind or doesn't get ready. Nothing is asserted about time.
 """
 import argparse
 import asyncio
@@ -66,10 +66,15 @@ class Ages:
         return ages
 
 
+def part(ages: list[int], share: float) -> int:
+    "A quantile of sorted ages; 0 if there is none"
+    return ages[min(int(len(ages) * share), len(ages) - 1)] if ages else 0
+
+
 async def until(done: Callable[[], bool], within_s: float) -> bool:
     "Whether it becomes so in time"
     end = time.monotonic() + within_s
-    while not done() and time.monotonic() < end: await asyncio.sleep(0.01)  # between looks
+    while not done() and time.monotonic() < end: await asyncio.sleep(0.01)  # noqa: ASYNC110 (between looks at a condition)
     return done()
 
 
@@ -105,13 +110,13 @@ async def measured(markets: int, rates: list[float], seconds: float, profile: cP
             caught_up = await until(all_in, 20)
             got.sort()
             rows.append({
-                "markets": markets, "rate": rate, "sent": sent["rate"], "handled": len(got), "of": sent["sent"], "ready_s": ready_s,
-                "p50": got[len(got) // 2] if got else 0, "p99": got[len(got) * 99 // 100] if got else 0, "worst": got[-1] if got else 0,
+                "markets": markets, "rate": rate, "sent": sent["rate"], "handled": len(got), "of": sent["sent"],
+                "ready_s": ready_s, "p50": part(got, 0.5), "p99": part(got, 0.99), "worst": part(got, 1),
                 "cpu": cpu / seconds, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
                 "bytes": (journal.records.size("bench") - wrote) / max(len(got), 1), "orders": engine.maker.resting,
                 "state": "; ".join(engine.maker.halts.active) or engine.fault.text})  # fmt: skip
             if not caught_up or got and got[len(got) // 2] > 5_000: break
-        if not rows: rows.append({"markets": markets, "ready_s": ready_s, "live": len(engine.feed.live), "state": repr(run)[:300]})
+        if not rows: rows = [{"markets": markets, "ready_s": ready_s, "live": len(engine.feed.live), "state": repr(run)[:300]}]
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
         await client.close()
@@ -147,14 +152,15 @@ def machine() -> str:
 def result_table(rows: list[dict[str, Any]]) -> Table:
     "The results of one checkout and others"
     table = Table(title="changes of books through an engine, ages when handled", caption=machine())
-    for heading in ("", "markets", "ready, s", "a second", "sent", "handled", "p50 ms", "p99 ms", "worst", "CPU", "MB", "B each", "state"):
-        table.add_column(heading, justify="right")
+    headings = "", "markets", "ready, s", "a second", "sent", "handled", "p50 ms", "p99 ms", "worst", "CPU", "MB", "B each", "is"
+    for heading in headings: table.add_column(heading, justify="right")
     for r in rows:
         if "rate" not in r:
             table.add_row(r["name"], str(r["markets"]), f"{r['ready_s']:.1f}", *[""] * 9, f"{r.get('live')} live: {r['state']}")
             continue
-        table.add_row(r["name"], str(r["markets"]), f"{r['ready_s']:.1f}", f"{r['rate']:g}", f"{r['sent']:.0f}", f"{r['handled']}",
-                      f"{r['p50']}", f"{r['p99']}", f"{r['worst']}", f"{r['cpu']:.0%}", f"{r['mb']:.0f}", f"{r['bytes']:.0f}", r["state"])
+        ages = f"{r['p50']}", f"{r['p99']}", f"{r['worst']}"
+        table.add_row(r["name"], str(r["markets"]), f"{r['ready_s']:.1f}", f"{r['rate']:g}", f"{r['sent']:.0f}", str(r["handled"]),
+                      *ages, f"{r['cpu']:.0%}", f"{r['mb']:.0f}", f"{r['bytes']:.0f}", r["state"])
     return table
 
 
@@ -180,7 +186,8 @@ def main() -> None:
                        *map(str, options.rates)]  # fmt: skip
             env = os.environ | {"PYTHONPATH": str(checkout.resolve())}
             out = subprocess.run(command, env=env, cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=600)
-            found = json.loads(out.stdout.splitlines()[-1]) if out.stdout else [{"markets": markets, "ready_s": 0, "state": "no result"}]
+            none = [{"markets": markets, "ready_s": 0, "state": "no result"}]
+            found = json.loads(out.stdout.splitlines()[-1]) if out.stdout else none
             rows += [{"name": name} | row for row in found]
     Console(width=160).print(result_table(rows))
 

@@ -5,7 +5,8 @@ Run as a process by the benchmarks. It prints its addresses as a line of JSON, t
     stream RATE SECONDS     send so many changes a second, spread over the markets, then print what was sent
     move                    change the best bid of the first market by a tick, as one change, and print when, in monotonic ns
 
-and prints `order NS` when the bytes of an order have arrived, if asked with `--orders`. It ends with its input.
+and prints `order NS` when the bytes of a new or changed order have arrived, if asked with `--orders`, and `floor NS` for a POST
+to /floor. It ends with its input.
 """
 import argparse
 import asyncio
@@ -115,15 +116,17 @@ class Rest:
 
     def market(self, ticker: str) -> dict[str, object]:
         strike = float(ticker.rpartition("B")[2])
-        return {"ticker": ticker, "event_ticker": ticker.rpartition("-")[0], "market_type": "binary", "yes_sub_title": ticker[-5:],
-                "status": "active", "open_time": self._open, "close_time": self._close, "exchange_index": 0, "result": "",
+        event = ticker.rpartition("-")[0]
+        return {"ticker": ticker, "event_ticker": event, "market_type": "binary", "yes_sub_title": ticker[-5:], "status": "active",
+                "open_time": self._open, "close_time": self._close, "exchange_index": 0, "result": "",
                 "strike_type": "between", "floor_strike": strike, "cap_strike": strike + 1,
                 "price_ranges": [{"start": "0.0000", "end": "1.0000", "step": "0.0100"}]}  # fmt: skip
 
     def answer(self, method: str, target: str, body: bytes) -> tuple[int, object]:
         "Status and body of an answer"
-        if method == "POST" and target.endswith("/portfolio/events/orders") and self._tell_orders:
-            print("order", time.monotonic_ns(), flush=True)
+        arrived_ns = time.monotonic_ns()
+        if target.endswith("/floor"): print("floor", arrived_ns, flush=True)
+        elif self._tell_orders and method == "POST" and "/events/orders" in target: print("order", arrived_ns, flush=True)
         path, query = urlsplit(target).path.removeprefix(BASE), parse_qs(urlsplit(target).query)
         match method, path.strip("/").split("/"):
             case "GET", ["exchange", "status"]: return 200, {"exchange_active": True, "trading_active": True}
@@ -140,6 +143,7 @@ class Rest:
             case "GET", ["portfolio", "order_groups"]: return 200, {"order_groups": []}
             case "POST", ["portfolio", "order_groups", "create"]: return 201, {"order_group_id": "g1"}
             case "PUT", ["portfolio", "order_groups", *_]: return 200, {}
+            case "POST", ["floor"]: return 200, {}
             case _, ["portfolio", "events", "orders", *rest]: return self._order(method, rest, json.loads(body or b"{}"))
         return 404, {"error": {"code": "not_found", "message": path}}
 
@@ -211,10 +215,15 @@ class Stub:
 
     async def move(self, up: bool) -> None:
         "Move the best bid of the first market by a tick"
-        change = self.books.moved(self.books.names[0], "yes", 41, 30 if up else -30)
-        sent_ns = time.monotonic_ns()
-        for line in list(self.lines): await line.book("orderbook_delta", change | {"ts_ms": time.time_ns() // 1_000_000})
-        print("moved", sent_ns, flush=True)
+        change = self.books.moved(self.books.names[0], "yes", 41, 30 if up else -30) | {"ts_ms": time.time_ns() // 1_000_000}
+        for line in list(self.lines):
+            line.seq += 1
+            sid = line.sids["orderbook_delta"]
+            text = encode({"type": "orderbook_delta", "sid": sid, "seq": line.seq, "msg": change})
+            frame = bytes((0x81, 126)) + len(text).to_bytes(2) + text  # one unmasked text frame, straight onto the socket
+            sent_ns = time.monotonic_ns()
+            line.socket.transport.write(frame)
+            print("moved", sent_ns, flush=True)
 
     async def obey(self, commands: asyncio.StreamReader) -> None:
         "Obey standard input to its end"
@@ -232,8 +241,9 @@ async def main() -> None:
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     rest = await asyncio.start_server(stub.rest.serve, "127.0.0.1", 0)
     async with rest, serve(stub.line, "127.0.0.1", 0, compression=None) as stream:
-        ports = [server.sockets[0].getsockname()[1] for server in (rest, next(iter([stream])))]
-        print(json.dumps({"rest": f"http://127.0.0.1:{ports[0]}{BASE}", "ws": f"ws://127.0.0.1:{ports[1]}/trade-api/ws/v2"}), flush=True)
+        calls, frames = rest.sockets[0].getsockname()[1], next(iter(stream.sockets)).getsockname()[1]
+        where = {"rest": f"http://127.0.0.1:{calls}{BASE}", "ws": f"ws://127.0.0.1:{frames}/trade-api/ws/v2"}
+        print(json.dumps(where), flush=True)
         await stub.obey(commands)
 
 
