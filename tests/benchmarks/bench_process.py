@@ -159,7 +159,8 @@ def result_table(rows: list[dict[str, Any]]) -> Table:
             table.add_row(r["name"], str(r["markets"]), f"{r['ready_s']:.1f}", *[""] * 9, f"{r.get('live')} live: {r['state']}")
             continue
         ages = f"{r['p50']}", f"{r['p99']}", f"{r['worst']}"
-        table.add_row(r["name"], str(r["markets"]), f"{r['ready_s']:.1f}", f"{r['rate']:g}", f"{r['sent']:.0f}", str(r["handled"]),
+        begun = r["name"], str(r["markets"]), f"{r['ready_s']:.1f}"
+        table.add_row(*begun, f"{r['rate']:g}", f"{r['sent']:.0f}", str(r["handled"]),
                       *ages, f"{r['cpu']:.0%}", f"{r['mb']:.0f}", f"{r['bytes']:.0f}", r["state"])
     return table
 

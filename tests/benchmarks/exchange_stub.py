@@ -117,8 +117,8 @@ class Rest:
     def market(self, ticker: str) -> dict[str, object]:
         strike = float(ticker.rpartition("B")[2])
         event = ticker.rpartition("-")[0]
-        return {"ticker": ticker, "event_ticker": event, "market_type": "binary", "yes_sub_title": ticker[-5:], "status": "active",
-                "open_time": self._open, "close_time": self._close, "exchange_index": 0, "result": "",
+        return {"ticker": ticker, "event_ticker": event, "market_type": "binary", "yes_sub_title": ticker[-5:],
+                "status": "active", "open_time": self._open, "close_time": self._close, "exchange_index": 0, "result": "",
                 "strike_type": "between", "floor_strike": strike, "cap_strike": strike + 1,
                 "price_ranges": [{"start": "0.0000", "end": "1.0000", "step": "0.0100"}]}  # fmt: skip
 
