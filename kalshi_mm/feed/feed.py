@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 class _Socket(ClientConnection):
     on_ping: Callable[[], None] | None = None
-    on_message: Callable[[bytes], None] | None = None  # takes each message as its bytes arrive, without a queue and a task between
+    on_message: Callable[[bytes], None] | None = None  # takes each message as its bytes arrive: no queue, no task
     _parts: tuple[bytes, ...] = ()  # of a message in several frames
 
     def process_event(self, event: ProtocolEvent) -> None:
