@@ -6,6 +6,7 @@
 __all__ = ['BookError', 'OrderBook', 'one_line', 'ladder', 'Sequence']
 
 # %% ../nbs/01_orderbook.ipynb #a5a00250
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
 
 from .model.numbers import Count, Price, cents, contracts
@@ -19,7 +20,7 @@ class BookError(Exception):
 class OrderBook:
     "The contracts resting in one market, in YES terms"
 
-    __slots__ = ("ticker", "bids", "asks", "best_bid", "best_ask", "live", "why_stale", "updated_ms")
+    __slots__ = ("ticker", "bids", "asks", "bid_prices", "ask_prices", "best_bid", "best_ask", "live", "why_stale", "updated_ms")
 
     def __init__(
         self,
@@ -28,6 +29,8 @@ class OrderBook:
         self.ticker = ticker
         self.bids: dict[Price, Count] = {}
         self.asks: dict[Price, Count] = {}
+        self.bid_prices: list[Price] = []  # ascending: the best is the last
+        self.ask_prices: list[Price] = []  # ascending: the best is the first
         self.best_bid: Price | None = None  # None if the side is empty
         self.best_ask: Price | None = None
         self.live = False  # whether the book can be trusted
@@ -46,7 +49,8 @@ class OrderBook:
             for price, count in levels.items():
                 if count < 0: raise self._broken(side, price, 0, count)
         self.bids, self.asks = ({p: c for p, c in levels.items() if c} for levels in whole.values())
-        self.best_bid, self.best_ask = max(self.bids, default=None), min(self.asks, default=None)
+        self.bid_prices, self.ask_prices = sorted(self.bids), sorted(self.asks)
+        self._find_best()
         self.live, self.why_stale, self.updated_ms = True, "", ts_ms
 
     def apply_delta(
@@ -59,19 +63,29 @@ class OrderBook:
         "Apply a signed change to one level"
         if not self.live: raise BookError(f"{self.ticker}: a change for a book that is not live ({self.why_stale})")
         levels = self.bids if side is _BID else self.asks
-        left = levels.get(price, 0) + delta
-        if left < 0: raise self._broken(side, price, left - delta, delta)
+        if price in levels:
+            left = levels[price] + delta
+            if left > 0: levels[price] = left
+            elif left: raise self._broken(side, price, left - delta, delta)
+            else: self._remove(side, price)
+        elif delta > 0: self._add(side, price, delta)
+        elif delta: raise self._broken(side, price, 0, delta)
         self.updated_ms = ts_ms
-        if left:
-            levels[price] = left
-            if side is _BID:
-                if self.best_bid is None or price > self.best_bid: self.best_bid = price
-            elif self.best_ask is None or price < self.best_ask: self.best_ask = price
-        else:
-            levels.pop(price, None)
-            if side is _BID:
-                if price == self.best_bid: self.best_bid = max(levels, default=None)
-            elif price == self.best_ask: self.best_ask = min(levels, default=None)
+
+    def _add(self, side: Side, price: Price, count: Count) -> None:
+        (self.bids if side is _BID else self.asks)[price] = count
+        insort(self.bid_prices if side is _BID else self.ask_prices, price)
+        self._find_best()
+
+    def _remove(self, side: Side, price: Price) -> None:
+        del (self.bids if side is _BID else self.asks)[price]
+        prices = self.bid_prices if side is _BID else self.ask_prices
+        del prices[bisect_left(prices, price)]
+        self._find_best()
+
+    def _find_best(self) -> None:
+        self.best_bid = self.bid_prices[-1] if self.bid_prices else None
+        self.best_ask = self.ask_prices[0] if self.ask_prices else None
 
     def mark_stale(
         self,
@@ -103,17 +117,29 @@ class OrderBook:
         levels: int,  # how many, at most
     ) -> list[tuple[Price, Count]]:  # best first
         "The best levels of a side"
-        book = self.bids if side is _BID else self.asks
-        return [(p, book[p]) for p in sorted(book, reverse=side is _BID)[:levels]]
+        if side is _BID: return [(p, self.bids[p]) for p in self.bid_prices[: -levels - 1 : -1]]
+        return [(p, self.asks[p]) for p in self.ask_prices[:levels]]
+
+    def others(
+        self,
+        side: Side,
+        ours: Mapping[Price, Count],  # our own resting contracts at each price of this side
+        levels: int,  # how many, at most
+    ) -> tuple[tuple[Price, Count], ...]:  # (price, contracts of others), best first
+        "The best levels of a side once our own contracts are taken off"
+        if not ours: return tuple(self.depth(side, levels))
+        left = [(p, c - ours.get(p, 0)) for p, c in self.depth(side, levels + len(ours))]  # at most so many are ours alone
+        return tuple([level for level in left if level[1] > 0][:levels])
 
     def best_others(
         self,
         side: Side,
-        own: Mapping[Price, Count],  # our own resting contracts at each price of this side
+        ours: Mapping[Price, Count],  # our own resting contracts at each price of this side
     ) -> tuple[Price, Count] | None:  # (price, contracts of others); None if nobody else is there
-        "The best level once our own contracts are taken off"
-        for price, count in self.depth(side, len(own) + 1):
-            if (others := count - own.get(price, 0)) > 0: return price, others
+        "The best level once our own contracts are taken off: the first of `others`"
+        held = self.bids if side is _BID else self.asks
+        for price in reversed(self.bid_prices) if side is _BID else self.ask_prices:
+            if (left := held[price] - ours.get(price, 0)) > 0: return price, left
         return None
 
     @property

@@ -93,6 +93,7 @@ class Caller:
         self.stats = Stats()
         self.blocked = ""  # why no order may be placed or changed; cancels and reads are never blocked
         self.shards: dict[str, int] = {}  # ticker -> exchange_index, of the markets that were read
+        self.fees: dict[str, tuple[int, EventFees]] = {}  # by event: when they were read, by the gate's clock, and what they are
         self.clock_offset_ms: tuple[int, int] | None = None  # the exchange's clock is ahead of ours by something in between
         self._credentials = credentials
         self._transport = Transport(self.url, credentials, connect_s, read_s, self.gate.workers)
@@ -158,6 +159,9 @@ class Caller:
         self._transport.close()
 
 # %% ../../nbs/client/06_rest.ipynb #94d1bb45
+_FEES_KEPT_MS = 60_000  # a hundred events, each asked for at each look, would take the whole read budget
+
+
 class PublicClient(Caller):
     "The calls that need no key"
 
@@ -185,6 +189,14 @@ class PublicClient(Caller):
         "The series of an event, and its override of the series' fees"
         return await self.call("GET", "/events/:id", read_event_fees, event_ticker, {"exclude_markets": "true"})
 
+    async def known_fees(self, event_ticker: str) -> EventFees:
+        "The same, from memory if it was read within the minute and nobody has taken it out of `fees` since"
+        read_ms, fees = self.fees.get(event_ticker, (0, None))
+        now_ms = self.gate.now_ms()
+        if fees is None or now_ms - read_ms > _FEES_KEPT_MS:
+            self.fees[event_ticker] = now_ms, (fees := await self.event_fees(event_ticker))
+        return fees
+
     async def market(self, ticker: str) -> Market:
         "One market, with its fees"
         listed = await self.call("GET", "/markets/:id", read_market, ticker)
@@ -209,7 +221,7 @@ class PublicClient(Caller):
             listed |= {m.ticker: m for m in found}
         good = [m for _, m in sorted(listed.items()) if isinstance(m, ListedMarket)]
         fees = await self.series(series)
-        events = {event: await self.event_fees(event) for event in sorted({m.event_ticker for m in good})}
+        events = {event: await self.known_fees(event) for event in sorted({m.event_ticker for m in good})}
         markets = [self._known(m.market(fees, events[m.event_ticker])) for m in good]
         return markets, [m for _, m in sorted(listed.items()) if isinstance(m, Refused)]
 

@@ -78,7 +78,7 @@ def journal_findings(home: Home) -> list[Finding]:
     except JournalError as e: return [warning("journal", str(e), "the next run sets it aside and keeps what is readable")]
     try:
         sessions, left = journal.past.sessions(), journal.restart.restored(0)
-        found = [ok("journal", f"{len(sessions)} sessions, {len(left.trade_ids)} fills in {home.journal}")]
+        found = [ok("journal", f"{len(sessions)} sessions, {journal.past.count()} fills in {home.journal}")]
         if sessions and sessions[-1][3] is None:
             text = f"session {sessions[-1][0]} has not ended in order"
             found.append(warning("journal", text, "the next run continues from its orders and positions"))

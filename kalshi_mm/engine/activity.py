@@ -190,6 +190,7 @@ def _others_at(maker: MarketMaker, slot: MarketState, w: Working) -> Count | Non
 
 # %% ../../nbs/engine/09_activity.ipynb #c431c620
 _EACH_MS = 1_000  # between rows
+_AT_ONCE = 100  # markets, or a third of them, get their row of a second in one decision; there are four a second and more
 
 
 class Recent:
@@ -205,6 +206,7 @@ class Recent:
         self._base: Money | None = None  # total profit when the session began
         self._touched: list[tuple[int, str]] = []  # (UTC ms, client_order_id) of orders that the last event changed
         self._sampled_ms = 0
+        self._unsampled: list[str] = []  # markets whose row of this second is still to be added
 
     @staticmethod
     def _pnl_ring(rows: int) -> Ring: return Ring("ts_ms captured drift fees profit held exposure", rows)
@@ -260,18 +262,24 @@ class Recent:
     def _decide(self, now_ms: int, maker: MarketMaker) -> None:
         self.fill_history.mark(now_ms, maker)
         if self._base is None and maker.day is not None: self._base = maker.profit
-        if now_ms - self._sampled_ms < _EACH_MS: return
-        self._sampled_ms = now_ms - now_ms % _EACH_MS
+        if now_ms - self._sampled_ms >= _EACH_MS:
+            self._sampled_ms = now_ms - now_ms % _EACH_MS
+            self._unsampled = list(maker.slots)
+            self._add_pnl(now_ms, maker)
+        if not self._unsampled: return
+        count = max(_AT_ONCE, -(-len(maker.slots) // 3))  # not all at once, which would hold up the decisions for as long
+        part, self._unsampled = self._unsampled[:count], self._unsampled[count:]
         orders: dict[tuple[str, Side], Working] = {}
         for w in maker.orders.own.pending(): orders.setdefault((w.ticker, w.side), w)
-        for ticker, slot in maker.slots.items():
-            bid, ask = orders.get((ticker, Side.BID)), orders.get((ticker, Side.ASK))
-            if ticker not in self.series: self.series[ticker] = Ring("ts_ms bid ask our_bid our_ask middle net", 900)
-            others = (slot.book.best_bid, slot.book.best_ask, slot.mark) if slot.book.live else (None, None, None)
-            ours = bid.price if bid else None, ask.price if ask else None
-            self.series[ticker].add(now_ms, *others[:2], *ours, others[2], slot.position.net)
-            for side in Side: self.quote_history.update(maker, ticker, side, now_ms)
-        self._add_pnl(now_ms, maker)
+        for ticker in part: self._sample(ticker, maker, orders, now_ms)
+
+    def _sample(self, ticker: str, maker: MarketMaker, orders: dict[tuple[str, Side], Working], now_ms: int) -> None:
+        slot, bid, ask = maker.slots[ticker], orders.get((ticker, Side.BID)), orders.get((ticker, Side.ASK))
+        if ticker not in self.series: self.series[ticker] = Ring("ts_ms bid ask our_bid our_ask middle net", 900)
+        others = (slot.book.best_bid, slot.book.best_ask, slot.mark) if slot.book.live else (None, None, None)
+        ours = bid.price if bid else None, ask.price if ask else None
+        self.series[ticker].add(now_ms, *others[:2], *ours, others[2], slot.position.net)
+        for side in Side: self.quote_history.update(maker, ticker, side, now_ms)
 
     def _add_pnl(self, now_ms: int, maker: MarketMaker) -> None:
         profit = self.profit(maker)

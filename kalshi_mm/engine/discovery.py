@@ -30,9 +30,10 @@ class Discovery:
         note: Callable[[str, str], None],  # takes (text, level) for people
         now_ms: Callable[[], int],  # UTC
         first_ms: int = 0,  # UTC, when our first session on this account began
+        counted: Callable[[Fill], bool] = lambda fill: False,  # whether a fill is in the totals of earlier sessions
     ):
         self.client, self.feed, self.maker, self.series, self.first_ms = client, feed, maker, series, first_ms
-        self.tell, self.note, self.now_ms = tell, note, now_ms
+        self.tell, self.note, self.now_ms, self._counted = tell, note, now_ms, counted
         self._gone: set[str] = set()  # markets that have paid
         self._lost: set[str] = set()  # markets that the exchange no longer knows
         self._refused: dict[str, str] = {}  # markets whose terms aren't understood, and why
@@ -40,12 +41,14 @@ class Discovery:
     def concerns(self, fill: Fill) -> bool:
         "Whether a fill of the account counts"
         known = fill.ticker in self.maker.slots or fill.ticker in self.maker.elsewhere
-        return known or (fill.ticker.startswith(f"{self.series}-") and fill.ts_ms >= self.first_ms)
+        ours = known or (fill.ticker.startswith(f"{self.series}-") and fill.ts_ms >= self.first_ms)
+        return ours and not self._counted(fill)  # the core knows the trade ids of recent ones only
 
     async def look(self) -> list[Market]:  # those that are open or about to open; ApiError if the exchange can't be asked
         "Read the markets that are open or about to open, and follow the others"
         markets, refused = await self.client.open_markets(self.series)
         for ticker, why in refused: self._unclear(ticker, why)
+        if new := [m.ticker for m in markets if m.ticker not in self.maker.slots]: self.feed.add(new)  # in one command for all
         for market in markets: self._listed(market)
         listed = {m.ticker for m in markets} | {ticker for ticker, _ in refused}
         held = [t for t, p in self.maker.elsewhere.items() if p.net]
@@ -59,6 +62,7 @@ class Discovery:
         except ApiError as e:
             if e.status != 404: raise
             return await self._remember(ticker)
+        if ticker not in self.maker.slots: self.feed.add([ticker])
         self._listed(market)
         if market.paid is not None: self._paid(ticker, market.paid)
 
@@ -81,7 +85,6 @@ class Discovery:
 
     def _listed(self, market: Market) -> None:
         slot, doubted = self.maker.slots.get(market.ticker), self._refused.pop(market.ticker, "")
-        if slot is None: self.feed.add([market.ticker])
         if slot is None or slot.market != market or doubted:
             self.tell(MarketListed(self.now_ms(), market, market.series_ticker == self.series))
 

@@ -131,7 +131,7 @@ class Engine:
         self.feed = lines(ws_url, lambda: client.handshake(ws_url), (), self._from_stream, now_ms, warn=self.notices.note,
                           changed=self._market_changed)  # fmt: skip
         self.discovery = Discovery(client, self.feed, self.maker, settings.target_series, self.inbox.put,
-                                   self.notices.note, now_ms)  # fmt: skip
+                                   self.notices.note, now_ms, counted=journal.past.counted)  # fmt: skip
         self.monitors = Monitors(client, self.feed, self.discovery, self.inbox, self.notices, now_ms)
         self.breaker = Breaker(client, settings.fill_burst, latch.path.with_name("groups.json"),
                                lambda group_id: self.inbox.put(GroupSeen(now_ms(), group_id, "adopted")))  # fmt: skip
@@ -192,7 +192,7 @@ class Engine:
         "Restore earlier sessions, find the markets, and make the order groups ready"
         killed, past = self.latch.reason, self.journal.past
         self.client.blocked = killed and f"killed {killed}"
-        last_fill_ms = max([f.ts_ms for f in past.fills()], default=0)
+        last_fill_ms = past.last_fill_ms()
         left = self.state.begin(killed)
         for text in self._to_report: self.note(text)
         self.discovery.first_ms = min(began_ms for _, _, began_ms, _ in past.sessions())
@@ -213,7 +213,7 @@ class Engine:
     def _from_stream(self, event: Event) -> None:
         if not isinstance(event, FillSeen) or self.discovery.concerns(event.fill): self.inbox.put(event)
 
-    def _market_changed(self, ticker: str) -> None: self.monitors.look_now.set()
+    def _market_changed(self, ticker: str) -> None: self.monitors.changed(ticker)
 
     def _do(self, action: Action) -> None:
         self.breaker.limit = self.maker.config.limits.max_burst  # a person may have changed it

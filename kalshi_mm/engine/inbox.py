@@ -9,7 +9,6 @@ __all__ = ['Inbox']
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from threading import get_ident
 from typing import Any
 
@@ -21,7 +20,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._events: deque[Event] = deque()
-        self._wake = asyncio.Event()
+        self._waiting: asyncio.Future[None] | None = None  # while the loop waits
         self._loop: asyncio.AbstractEventLoop | None = None  # that takes the events, once it runs
         self._thread = get_ident()
 
@@ -32,8 +31,11 @@ class Inbox:
     def put(self, event: Event) -> None:
         "Add an event; from any thread"
         self._events.append(event)
-        if get_ident() == self._thread: self._wake.set()
-        elif self._loop: self._loop.call_soon_threadsafe(self._wake.set)
+        if get_ident() == self._thread: self._wake()
+        elif self._loop: self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        if self._waiting and not self._waiting.done(): self._waiting.set_result(None)
 
     def take(self) -> Iterator[Event]:
         "Remove and yield events, those included that arrive meanwhile"
@@ -44,8 +46,14 @@ class Inbox:
         at_most_s: float,  # seconds
     ) -> None:
         "Wait until something arrives"
-        with suppress(TimeoutError): await asyncio.wait_for(self._wake.wait(), at_most_s)
-        self._wake.clear()
+        loop = asyncio.get_running_loop()
+        if self._events: return await asyncio.sleep(0)  # others have their turn all the same
+        self._waiting = loop.create_future()  # and no `wait_for`, whose task would take two more turns of the loop
+        timer = loop.call_later(at_most_s, self._wake)
+        try: await self._waiting
+        finally:
+            timer.cancel()
+            self._waiting = None
 
     # calls in the loop's thread
     @property

@@ -40,6 +40,11 @@ class Monitors:
         self._inbox, self._notices, self._now_ms = inbox, notices, now_ms
         self.look_now = asyncio.Event()  # set when a market has changed
 
+    def changed(self, ticker: str) -> None:
+        "Read the markets now, and the fees of this one's event anew"
+        if slot := self._discovery.maker.slots.get(ticker): self._client.fees.pop(slot.market.event_ticker, None)
+        self.look_now.set()
+
     async def watch_exchange(self) -> None:
         "For ever: read the exchange's state and its markets"
         while True:

@@ -16,7 +16,7 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
-from websockets.frames import Opcode
+from websockets.frames import Frame, Opcode
 from websockets.protocol import Event as ProtocolEvent
 
 from .merge import Merge
@@ -41,10 +41,21 @@ _log = logging.getLogger(__name__)
 
 class _Socket(ClientConnection):
     on_ping: Callable[[], None] | None = None
+    on_message: Callable[[bytes], None] | None = None  # takes each message as its bytes arrive: no queue, no task
+    _parts: tuple[bytes, ...] = ()  # of a message in several frames
 
     def process_event(self, event: ProtocolEvent) -> None:
-        if self.on_ping and getattr(event, "opcode", None) is Opcode.PING: self.on_ping()
-        super().process_event(event)
+        opcode = getattr(event, "opcode", None)
+        if self.on_ping and opcode is Opcode.PING: self.on_ping()
+        if self.on_message is None or opcode not in _DATA: return super().process_event(event)
+        assert isinstance(event, Frame)
+        self._parts = (*self._parts, bytes(event.data))
+        if not event.fin: return
+        message, self._parts = b"".join(self._parts), ()
+        self.on_message(message)
+
+
+_DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 # %% ../../nbs/feed/05_feed.ipynb #bd231e54
 class Feed:
@@ -70,6 +81,7 @@ class Feed:
         self._rng, self._longest_pause_ms = rng or random.Random(), longest_pause_ms
         self._tick_s = min(1_000, silence_ms, patience_ms) / 1000
         self._closed, self._wake = asyncio.Event(), asyncio.Event()
+        self._failed: Exception | None = None  # raised by `emit`, and again by `run`
 
     @property
     def live(self) -> set[str]:
@@ -111,6 +123,7 @@ class Feed:
         while not self._closed.is_set():
             began_ms = self._now_ms()
             reason = await self._connection()
+            if self._failed: raise self._failed
             now_ms = self._now_ms()
             self._deliver(self.state.on_disconnect(reason, now_ms))
             failures = 1 if now_ms - began_ms > self._longest_pause_ms else failures + 1
@@ -124,25 +137,30 @@ class Feed:
             async with opening as socket:
                 assert isinstance(socket, _Socket)
                 socket.on_ping = lambda: self.state.on_ping(self._now_ms())
+                socket.on_message = self._take
                 self.state.on_connect(self._now_ms())
                 tasks = [asyncio.create_task(self._read(socket)), asyncio.create_task(self._attend(socket))]
                 try:
                     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                     for task in done: task.result()
                 finally:
+                    socket.on_message = None
                     for task in tasks: task.cancel()
                     await asyncio.gather(*tasks, return_exceptions=True)
             return "closed"
         except (OSError, WebSocketException) as e:
             return f"{type(e).__name__}: {e}"
 
+    def _take(self, raw: bytes) -> None:
+        try: self._deliver(self.state.receive(raw, self._now_ms()))
+        except Exception as e: self._failed = self._failed or e  # the socket would take it for a fault of its own
+        if self._failed or self.state.broken: self._wake.set()
+
     async def _read(self, socket: ClientConnection) -> None:
-        while not self.state.broken:
-            raw = await socket.recv(decode=False)
-            self._deliver(self.state.receive(raw, self._now_ms()))
+        while True: self._take(await socket.recv(decode=False))  # what came before we were ready; and the end of the connection
 
     async def _attend(self, socket: ClientConnection) -> None:
-        while not (self.state.broken or self._closed.is_set()):
+        while not (self.state.broken or self._failed or self._closed.is_set()):
             self._wake.clear()
             self._deliver(self.state.tick(self._now_ms()))
             for command in self.state.take(): await socket.send(command)

@@ -7,7 +7,7 @@ __all__ = ['Number', 'decode_known', 'Frame', 'UnknownFrame', 'SnapshotMsg', 'Sn
            'TradeMsg', 'FillMsg', 'OrderMsg', 'TradeFrame', 'FillFrame', 'OrderFrame', 'PositionMsg', 'GroupMsg',
            'LifecycleMsg', 'EventMsg', 'SubscribedMsg', 'ErrorMsg', 'PositionFrame', 'GroupFrame', 'LifecycleFrame',
            'NewEventFrame', 'EventFeeFrame', 'SubscribedFrame', 'UnsubscribedFrame', 'OkFrame', 'ErrorFrame', 'decode',
-           'book_snapshot', 'book_delta', 'trade_event', 'fill_event', 'order_event', 'status_after',
+           'Read', 'book_snapshot', 'book_delta', 'trade_event', 'fill_event', 'order_event', 'status_after',
            'settlement_value']
 
 # %% ../../nbs/feed/01_frames.ipynb #0791946f
@@ -177,15 +177,34 @@ def decode(
         return frame
 
 # %% ../../nbs/feed/01_frames.ipynb #5a630d12
+class Read(dict[str, int]):
+    "What texts mean, each read once"
+
+    def __init__(
+        self,
+        read: Callable[[str], int],  # ValueError if the text means nothing
+        most: int = 1 << 15,  # texts; when there are more, all are forgotten
+    ):
+        self._read, self._most = read, most
+
+    def __missing__(self, text: str) -> int:
+        if len(self) >= self._most: self.clear()
+        self[text] = value = self._read(text)
+        return value
+
+
+_price, _mirrored, _count = Read(parse_price), Read(lambda text: ONE - parse_price(text)), Read(parse_count)
+
+# %% ../../nbs/feed/01_frames.ipynb #1c36aef0
 def book_snapshot(
     msg: SnapshotMsg,
     yes_prices: bool,  # whether NO levels are given at YES prices
     now_ms: int,  # UTC
 ) -> BookSnapshot:  # ValueError if a price or a count isn't one
     "A whole book in YES terms"
-    asks = ((parse_price(p), parse_count(c)) for p, c in msg.no_dollars_fp)
-    return BookSnapshot(now_ms, msg.market_ticker, tuple((parse_price(p), parse_count(c)) for p, c in msg.yes_dollars_fp),
-                        tuple(asks if yes_prices else ((ONE - p, c) for p, c in asks)))
+    ask = _price if yes_prices else _mirrored
+    return BookSnapshot(now_ms, msg.market_ticker, tuple([(_price[p], _count[c]) for p, c in msg.yes_dollars_fp]),
+                        tuple([(ask[p], _count[c]) for p, c in msg.no_dollars_fp]))
 
 
 _BID, _ASK = Side
@@ -198,9 +217,10 @@ def book_delta(
     now_ms: int,  # UTC
 ) -> BookDelta:  # ValueError if a price or a count isn't one
     "A change of a book in YES terms"
-    price, delta, whose = parse_price(msg.price_dollars), parse_count(msg.delta_fp), msg.client_order_id or ""
-    if msg.side == "yes": return BookDelta(now_ms, msg.market_ticker, _BID, price, delta, sent_ms, whose)
-    return BookDelta(now_ms, msg.market_ticker, _ASK, price if yes_prices else ONE - price, delta, sent_ms, whose)
+    text, delta, whose = msg.price_dollars, _count[msg.delta_fp], msg.client_order_id or ""
+    if msg.side == "yes": return BookDelta(now_ms, msg.market_ticker, _BID, _price[text], delta, sent_ms, whose)
+    price = _price[text] if yes_prices else _mirrored[text]
+    return BookDelta(now_ms, msg.market_ticker, _ASK, price, delta, sent_ms, whose)
 
 # %% ../../nbs/feed/01_frames.ipynb #269c8eb0
 _STATUSES = frozenset(OrderStatus)

@@ -7,8 +7,9 @@ __all__ = ['STRIKES', 'TERMINAL', 'StreamHealth', 'Markets', 'FrameHandler', 'Li
 
 # %% ../../nbs/feed/03_stream_state.ipynb #abcc5b32
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from msgspec import DecodeError, Struct, ValidationError
+from msgspec import DecodeError, ValidationError
 
 from kalshi_mm.feed.frames import (
     DeltaFrame,
@@ -42,7 +43,8 @@ from ..model.messages import BookStale, Connection, Event, GroupSeen, MarketSett
 from ..model.numbers import Count, Price, parse_count
 
 # %% ../../nbs/feed/03_stream_state.ipynb #12b7c390
-class StreamHealth(Struct):
+@dataclass(slots=True)  # its fields are set faster than a Struct's, and some change with each message
+class StreamHealth:
     "The condition of the stream"
 
     connected: bool = False  # every subscription has been acknowledged
@@ -55,9 +57,9 @@ class StreamHealth(Struct):
     gaps: int = 0  # numbers that were not the next one
     repeats: int = 0  # repeated frames, which are dropped
     decode_errors: int = 0
-    unknown_types: dict[str, int] = {}  # number of each
+    unknown_types: dict[str, int] = field(default_factory=dict)  # number of each
     not_ours: int = 0  # lifecycle messages of markets that are not subscribed
-    positions: dict[str, Count] = {}  # the last message on each, signed; for display only, the core counts fills
+    positions: dict[str, Count] = field(default_factory=dict)  # as last told, signed; for display only: the core counts fills
 
 # %% ../../nbs/feed/03_stream_state.ipynb #561c79b8
 class Markets:
@@ -311,17 +313,19 @@ class Receiver:
             try: frame = decode_known(raw)
             except ValidationError: frame = decode(raw)
             sub = self._subs.by_sid.get(frame.sid)
-            if sub is not None and frame.seq:
-                if not sub.count.check(frame.seq): return self._miscounted(frame, sub, now_ms)
+            if sub is not None and (seq := frame.seq):
+                if seq == sub.count.last + 1: sub.count.last = seq  # what `check` does, without its call
+                elif not sub.count.check(seq): return self._miscounted(frame, sub, now_ms)
                 sub.last = frame
-            is_delta = type(frame) is DeltaFrame  # nearly all are
-            if sent_ms := frame.sending_ts_ms or (frame.msg.ts_ms if is_delta else 0):
-                health.sent_ms = sent_ms
-                health.age_ms = age = max(now_ms + self.offset_ms - sent_ms, 0)
-                if age > health.max_age_ms: health.max_age_ms = age
+            msg, is_delta = frame.msg, type(frame) is DeltaFrame  # nearly all are
+            if sent_ms := frame.sending_ts_ms or (msg.ts_ms if is_delta else 0):
+                age_ms = now_ms + self.offset_ms - sent_ms
+                if age_ms < 0: age_ms = 0
+                health.sent_ms, health.age_ms = sent_ms, age_ms
+                if age_ms > health.max_age_ms: health.max_age_ms = age_ms
             if not is_delta: return self._handled(frame, sub, now_ms)
-            if sub is None or frame.msg.market_ticker not in self._live: return []
-            return [book_delta(frame.msg, sub.yes_prices, sent_ms, now_ms)]
+            if sub is None or msg.market_ticker not in self._live: return []
+            return [book_delta(msg, sub.yes_prices, sent_ms, now_ms)]
         except (DecodeError, ValueError) as e:
             health.decode_errors += 1
             return self._link.give_up(f"a frame that can't be read: {e}", now_ms)

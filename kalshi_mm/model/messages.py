@@ -59,7 +59,7 @@ class BookSnapshot(_Event, frozen=True):
     asks: tuple[tuple[Price, Count], ...]
 
 
-class BookDelta(_Event, frozen=True):
+class BookDelta(_Event, frozen=True, gc=False):
     "A signed change of the contracts resting at one price, in YES terms"
 
     ticker: str
@@ -233,7 +233,7 @@ class Restored(_Event, frozen=True):
     "The state that the journal keeps of earlier sessions"
 
     positions: tuple[Position, ...]  # in markets that have not paid
-    trade_ids: tuple[str, ...]  # fills that were counted
+    trade_ids: tuple[str, ...]  # fills that were counted, of the last week; older ones are never told to the core again
     day: str  # the trading day of the figures, YYYY-MM-DD in New York; empty if there is none
     day_open: Money  # profit of all time when that day began
     day_peak: Money  # highest profit of that day
