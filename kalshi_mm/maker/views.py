@@ -79,24 +79,24 @@ class Views:
         bid, ask = self._books.others(slot)
         bids: tuple[Level, ...] = (bid,) if bid else ()
         asks: tuple[Level, ...] = (ask,) if ask else ()
-        if looks.depth > 1: bids, asks = self._levels(slot, Side.BID, looks.depth), self._levels(slot, Side.ASK, looks.depth)
+        if looks.depth > 1:
+            bids, asks = (slot.book.others(side, self._books.own(slot, side), looks.depth) for side in _SIDES)
         return View(
             slot.market, bids, asks, slot.position, slot.fees, now_ms, self._risk(),
-            tuple(self._own(slot, w, now_ms) for side in _SIDES for w in self._orders.own.on(ticker, side)),
+            self._own(slot, now_ms) if ticker in self._orders.own.open_in else (),
             self.watched.prints.get(ticker, ()), self._event(slot.market.event_ticker) if looks.event else None,
         )  # fmt: skip
-
-    def _levels(self, slot: MarketState, side: Side, depth: int) -> tuple[Level, ...]:
-        ours = self._books.own(slot, side)
-        levels = ((p, c - ours.get(p, 0)) for p, c in slot.book.depth(side, depth + len(ours)))
-        return tuple(level for level in levels if level[1] > 0)[:depth]
 
     def _risk(self) -> Risk:
         limits, day = self._live.config.limits, self._watch.day
         room = limits.max_total - self._markets.totals.exposures.total
         return Risk(limits.max_position, max(room, 0), day.pnl if day else 0, limits.max_daily_loss)
 
-    def _own(self, slot: MarketState, w: Working, now_ms: int) -> OwnOrder:
+    def _own(self, slot: MarketState, now_ms: int) -> tuple[OwnOrder, ...]:
+        own, ticker = self._orders.own, slot.market.ticker
+        return tuple([self._order(slot, w, now_ms) for w in (*own.on(ticker, Side.BID), *own.on(ticker, Side.ASK))])
+
+    def _order(self, slot: MarketState, w: Working, now_ms: int) -> OwnOrder:
         if not self._live.looks.queue: return OwnOrder(w.side, w.price, w.remaining, 0, None)
         least, most = self.watched.queue.of(w, self.watched.others(slot, w.side, w.price), now_ms)
         return OwnOrder(w.side, w.price, w.remaining, least, most)
