@@ -282,13 +282,13 @@ def env_values(
     return {name: value or "" for name, value in dotenv_values(stream=StringIO(text)).items()}
 
 
-def _known_values(values: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:  # SettingsError if a name is misspelt
-    "The values of our settings, and the names that are near none of them"
+def _sorted_out(values: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...], list[str]]:
+    "The values of our settings, the names that are near none of them, and what is wrong with the others"
     names = {n.upper() for n in Settings.model_fields}
     near = {n: get_close_matches(n.upper(), names, n=1, cutoff=0.7) for n in values if n.upper() not in names}
     wrong = [n for n in near if near[n] or (n.startswith("KALSHI_") and n not in _OURS)]
-    if wrong: raise SettingsError("; ".join(_no_setting(n, near[n]) for n in wrong))
-    return {n.lower(): v for n, v in values.items() if n.upper() in names and v}, tuple(sorted(near.keys() - _OURS))
+    ours = {n.lower(): v for n, v in values.items() if n.upper() in names and v}
+    return ours, tuple(sorted(near.keys() - _OURS)), [_no_setting(n, near[n]) for n in wrong]
 
 
 def _no_setting(name: str, near: Sequence[str]) -> str:
@@ -301,15 +301,16 @@ def load_settings(
     **overrides: Any,  # from the command line; None counts as not given
 ) -> Settings:  # SettingsError if anything is wrong
     "Read settings from the command line, the environment, `.env` and the defaults, in this order; paths become absolute"
-    wrong = misspelt(os.environ if environ is None else environ)
-    if wrong: raise SettingsError("; ".join(_no_setting(name, [near] if near else []) for name, near in sorted(wrong.items())))
+    odd = misspelt(os.environ if environ is None else environ)
+    wrong = [_no_setting(name, [near] if near else []) for name, near in sorted(odd.items())]
     file, given = find_env_file() if env_file is SEARCH else env_file, {k: v for k, v in overrides.items() if v is not None}
     typed = {*given, *(name.lower() for name, value in os.environ.items() if value)}
-    values, unknown = _known_values(env_values(file)) if file and file.is_file() else ({}, ())
+    values, unknown, more = _sorted_out(env_values(file)) if file and file.is_file() else ({}, (), [])
+    wrong += more
     filed = {n: v for n, v in values.items() if n not in typed}
     try: found = Settings(_env_file=None, **filed, **given)  # type: ignore[call-arg, arg-type]
-    except ValidationError as e:
-        raise SettingsError("; ".join(_sentence(err) for err in e.errors())) from None
+    except ValidationError as e: wrong += [_sentence(err) for err in e.errors()]
+    if wrong: raise SettingsError("; ".join(wrong))
     settings = _with_absolute_paths(found, typed, file)
     settings._unknown = unknown
     return settings

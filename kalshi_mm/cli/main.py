@@ -9,6 +9,7 @@ __all__ = ['ROOMS', 'command', 'use_any_output', 'main']
 import os
 import sys
 from importlib import import_module
+from contextlib import suppress
 from io import TextIOWrapper
 from typing import Final
 
@@ -42,7 +43,8 @@ def use_any_output() -> None:
     "Let nothing that is printed end the program: a service manager may have closed its output, or give it one for ASCII alone"
     for name in ("stdout", "stderr"):
         if (stream := getattr(sys, name)) is None: setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
-        elif isinstance(stream, TextIOWrapper): stream.reconfigure(errors="replace")
+        elif isinstance(stream, TextIOWrapper):
+            with suppress(OSError): stream.reconfigure(errors="replace")  # one that can't be changed is used as it is
 
 
 def main() -> None:

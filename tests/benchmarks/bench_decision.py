@@ -4,7 +4,8 @@
 
 PATH is a checkout of another commit: both play the same session in processes of their own, in turn, and stand side by side. Six
 markets are an event. There is a position in each market, at most sixty are quoted, the others are only watched; the terms of
-one market aren't understood, so that a halt of that market is in force throughout. Each change is in a market that is quoted,
+one market aren't understood, so that a halt of that market is in force throughout. The strategy is spread capture, and it sums
+the positions of its event where the code that is measured shows it. Each change is in a market that is quoted,
 most of them near the best prices, and is followed by a decision; answers to writes come before the next change, a fill now and
 then, the account's lists every 30 seconds. Times are the processor's, not the clock's: medians over the repeats of the median
 and of the 99th percentile, and of the longest step of the session, the first decision included. Beside them stands what the
@@ -54,7 +55,11 @@ from kalshi_mm.risk.limits import Limits
 from kalshi_mm.strategy.protocol import Quotes, View
 from kalshi_mm.strategy.spread_capture import Params, SpreadCapture
 
+try: from kalshi_mm.strategy.protocol import Looks  # noqa: I001  (a checkout may lack it)
+except ImportError: Looks = None  # type: ignore[assignment, misc]  # a checkout of before strategies could look at their event
+
 T = 1_765_378_800_000
+EVENT_MOST = 10**6 * CONTRACT  # in an event: never reached
 QUOTED = 60  # markets at most
 STEP_MS = 4  # between two changes
 GRID = TickGrid.of([(0, ONE, CENT)])
@@ -62,12 +67,14 @@ LIMITS = Limits(10_000 * CONTRACT, 10**6 * CONTRACT, 10**15, 10**15, 10**9, 0)
 
 
 class Remembering(SpreadCapture):
-    "A strategy that can be asked again what it was asked last"
+    "Spread capture that looks at the positions of its event, and that can be asked again what it was asked last"
 
+    looks = Looks(event=True) if Looks else None
     view: View
 
     def quote(self, view: View) -> Quotes:
         self.view = view
+        if Looks and view.event.net > EVENT_MOST: return Quotes.none("the event holds enough")
         return super().quote(view)
 
 
@@ -76,7 +83,8 @@ class Session:
 
     def __init__(self, markets: int, rng: Random):
         self.rng, self.now, self.tickers = rng, T, [f"E{n // 6}-B{n % 6}" for n in range(markets)]
-        self.strategy = Remembering(Params(max_position=10_000 * CONTRACT))
+        of_before = {"max_position": LIMITS.max_position} if "max_position" in Params.__struct_fields__ else {}
+        self.strategy = Remembering(Params(**of_before))
         self.maker = MarketMaker(self.strategy, Config("bench", LIMITS))
         self.quoted = self.tickers[:QUOTED]
         self.answers: list[Event] = []
