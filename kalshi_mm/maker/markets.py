@@ -135,6 +135,7 @@ class Totals:
         self._profit: Money = 0  # of the others
         self._counted: dict[str, Money] = {}  # what each ticker adds to that
         self._moved: set[str] = set()  # markets whose position has changed since the exposures were brought up to date
+        self.changes = 0  # of a market's position or status, so far
 
     @property
     def profit(self) -> Money:
@@ -149,6 +150,7 @@ class Totals:
     def count(self, slot: MarketState) -> None:
         "Follow a change of a market's position, mark or status"
         self.add(slot.market.ticker, slot.pnl)
+        self.changes += 1
         self._moved.add(slot.market.ticker)
         self.unmarked.follow(slot)
 

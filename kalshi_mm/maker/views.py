@@ -71,7 +71,8 @@ class Views:
         self._orders = account.orders
         self.watched = Watched(live, markets, account, books)
         self._sisters: dict[str, Sister] = {}  # by ticker, as they last were
-        self._events: dict[str, EventSummary] = {}  # by event
+        self._events: dict[str, tuple[int, EventSummary]] = {}  # {event: (changes of positions up to then, what it was)}
+        self._orders_of: dict[str, tuple[int, tuple[OwnOrder, ...]]] = {}  # {ticker: (changes of its orders up to then, they)}
 
     def of(self, slot: MarketState, now_ms: int) -> View:
         "The view of one market now"
@@ -84,7 +85,7 @@ class Views:
         return View(
             slot.market, bids, asks, slot.position, slot.fees, now_ms, self._risk(),
             self._own(slot, now_ms) if ticker in self._orders.own.open_in else (),
-            self.watched.prints.get(ticker, ()), self._event(slot.market.event_ticker) if looks.event else None,
+            self.watched.prints.get(ticker, ()), self._event(slot) if looks.event else None,
         )  # fmt: skip
 
     def _risk(self) -> Risk:
@@ -94,20 +95,29 @@ class Views:
 
     def _own(self, slot: MarketState, now_ms: int) -> tuple[OwnOrder, ...]:
         own, ticker = self._orders.own, slot.market.ticker
-        return tuple([self._order(slot, w, now_ms) for w in (*own.on(ticker, Side.BID), *own.on(ticker, Side.ASK))])
+        changes = own.changes.get(ticker, 0)
+        if not self._live.looks.queue and (last := self._orders_of.get(ticker)) and last[0] == changes: return last[1]
+        now = tuple([self._order(slot, w, now_ms) for w in (*own.on(ticker, Side.BID), *own.on(ticker, Side.ASK))])
+        self._orders_of[ticker] = changes, now
+        return now
 
     def _order(self, slot: MarketState, w: Working, now_ms: int) -> OwnOrder:
         if not self._live.looks.queue: return OwnOrder(w.side, w.price, w.remaining, 0, None)
         least, most = self.watched.queue.of(w, self.watched.others(slot, w.side, w.price), now_ms)
         return OwnOrder(w.side, w.price, w.remaining, least, most)
 
-    def _event(self, event: str) -> EventSummary:
-        listed = self._markets.listed
-        sisters = tuple(self._sister(listed[ticker]) for ticker in self._markets.events[event])
-        last = self._events.get(event)
-        if last is not None and len(last.markets) == len(sisters) and all(map(operator.is_, sisters, last.markets)): return last
-        self._events[event] = EventSummary(event, sisters)
-        return self._events[event]
+    def _event(self, slot: MarketState) -> EventSummary:
+        "The event as of this market now; the others as of their last decision, but with the positions of now"
+        event, changes, mine = slot.market.event_ticker, self._markets.totals.changes, self._sister(slot)
+        seen, last = self._events.get(event, (-1, None))
+        if last and seen == changes and any(m is mine for m in last.markets): return last
+        if seen != changes:
+            for ticker in self._markets.events[event]: self._sister(self._markets.listed[ticker])
+        sisters = tuple([self._sisters[ticker] for ticker in self._markets.events[event]])
+        if not (last and len(last.markets) == len(sisters) and all(map(operator.is_, sisters, last.markets))):
+            last = EventSummary(event, sisters)
+        self._events[event] = changes, last
+        return last
 
     def _sister(self, slot: MarketState) -> Sister:
         bid, ask = self._books.others(slot) if slot.book.live else (None, None)

@@ -31,9 +31,17 @@ class SpreadCapture:
 
     def __init__(self, params: Params):
         self.params = params
+        self._last: dict[str, tuple[object, Quotes]] = {}  # by ticker: all that the last answer depends on, and the answer
 
     def quote(self, view: View) -> Quotes:
         "Return both sides of one market, each with its reason"
+        bid, ask, market = view.bid, view.ask, view.market
+        asked = (bid and bid[0], ask and ask[0], view.net, view.risk.max_position, self.params, market.grid, view.fees)
+        last = self._last.get(market.ticker)
+        if last is None or last[0] != asked: last = self._last[market.ticker] = asked, self._quotes(view)
+        return last[1]
+
+    def _quotes(self, view: View) -> Quotes:
         p, size = self.params, self.params.default_order_size
         if view.bid is None or view.ask is None:
             return Quotes.none(f"nobody else {'bids' if view.bid is None else 'offers'}: no spread to stand in")
