@@ -115,7 +115,7 @@ class Views:
             for ticker in self._markets.events[event]: self._sister(self._markets.listed[ticker])
         sisters = tuple([self._sisters[ticker] for ticker in self._markets.events[event]])
         if not (last and len(last.markets) == len(sisters) and all(map(operator.is_, sisters, last.markets))):
-            last = EventSummary(event, sisters)
+            last = EventSummary.of(event, sisters)
         self._events[event] = changes, last
         return last
 

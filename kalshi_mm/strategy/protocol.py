@@ -71,11 +71,12 @@ class EventSummary(Struct, frozen=True):
 
     ticker: str  # of the event
     markets: tuple[Sister, ...]  # in the order in which they were listed
+    net: Count  # YES contracts held in all of them; below zero NO
 
-    @property
-    def net(self) -> Count:
-        "The YES contracts held in all of its markets; below zero NO"
-        return sum(m.position.net for m in self.markets)
+    @classmethod
+    def of(cls, ticker: str, markets: tuple[Sister, ...]) -> "EventSummary":
+        "The summary of these markets"
+        return cls(ticker, markets, sum([m.position.net for m in markets]))
 
 # %% ../../nbs/strategy/01_protocol.ipynb #4060279c
 class View(Struct, frozen=True):
