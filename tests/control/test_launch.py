@@ -166,5 +166,6 @@ def test_the_wheel_brings_the_page_the_notebook_and_the_route(tmp_path: Path):
     assert [n for n in names if n.endswith("etc/jupyter/jupyter_server_config.d/kalshi_mm.json")]
     wanted = {f"kalshi_mm/{p.relative_to(ROOT / 'kalshi_mm')}" for p in (ROOT / "kalshi_mm/panel/static").glob("*")}
     if (ROOT / "nbs/control_panel.ipynb").exists(): wanted.add("kalshi_mm/control_panel.ipynb")
-    wanted |= {str(p.relative_to(ROOT)) for p in (ROOT / "kalshi_mm").rglob("*") if p.suffix in (".py", ".json", ".toml", ".typed")}
+    kinds = (".py", ".json", ".toml", ".typed")
+    wanted |= {str(p.relative_to(ROOT)) for p in (ROOT / "kalshi_mm").rglob("*") if p.suffix in kinds}
     assert wanted <= set(names)
