@@ -65,6 +65,7 @@ class Shown:
     ):
         self.places: dict[str, Place] = {}
         self._ahead: dict[str, int] = {}  # ticker -> UTC ms since when no line carries the book
+        self._apart: dict[str, int] = {}  # ticker -> UTC ms since when two lines contradict each other
         self._patience_ms = patience_ms
 
     def advance(self, ticker: str, place: Place) -> bool:
@@ -82,9 +83,19 @@ class Shown:
             return False
         return now_ms - self._ahead.setdefault(ticker, now_ms) > self._patience_ms
 
+    def contradicted(self, ticker: str, copies: Collection[Copy], now_ms: int) -> bool:
+        "Whether lines have had different books at one clock for too long, of which nobody can tell which one is newer"
+        shown = self.places[ticker]
+        same = [c for c in copies if c.place.clock == shown.clock]
+        counts = {c.place.snapshot for c in same}  # from different beginnings, so the numbers of their changes say nothing
+        if len(counts) < 2 or all((c.book.bids, c.book.asks) == (same[0].book.bids, same[0].book.asks) for c in same):
+            self._apart.pop(ticker, None)
+            return False
+        return now_ms - self._apart.setdefault(ticker, now_ms) > self._patience_ms
+
     def forget(self, ticker: str) -> None:
         "Drop a book"
-        for kept in (self.places, self._ahead): kept.pop(ticker, None)
+        for kept in (self.places, self._ahead, self._apart): kept.pop(ticker, None)
 
 # %% ../../nbs/feed/04_merge.ipynb #9f63459d
 class Merge:
@@ -121,10 +132,13 @@ class Merge:
             case _: return [event]
 
     def tick(self, now_ms: int) -> list[Event]:
-        "Replace books that no line has carried for too long; to be called every second or so"
+        "Replace books that no line has carried for too long, and those about which the lines disagree; to be called every second"
         events: list[Event] = []
         for ticker in list(self._shown.places):
             copies = self._copies[ticker].values()
+            if self._shown.contradicted(ticker, copies, now_ms):
+                events += self.distrust(ticker, f"{ticker}: the lines have different books at one clock", now_ms)
+                continue
             if not self._shown.overdue(ticker, [c.place for c in copies], now_ms): continue
             best = max(copies, key=lambda c: c.place)
             self._shown.places[ticker] = best.place

@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import json
@@ -193,6 +194,23 @@ def test_a_snapshot_from_the_middle_of_one_clock_does_not_stay():
     one.arrive(1)  # the snapshot comes before the first change, whose place nobody else has reached
     world.settle()
     assert world.shown.book.live and world.shown.book.bids == world.book
+
+
+@pytest.mark.parametrize("changes", [2, 3])
+@pytest.mark.parametrize("lost", [1, 2])
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_a_line_loses_after_a_snapshot_from_the_middle_of_a_clock_is_found(first: int, lost: int, changes: int):
+    for seed in range(25):
+        world = World()
+        for line in world.lines: line.obey()
+        snapped, other = world.lines[first], world.lines[1 - first]
+        for _ in range(2): snapped.arrive()
+        world.cause(changes, Random(seed), between=snapped)
+        for _ in range(2): snapped.arrive()  # the first change and the snapshot after it
+        del snapped.way[:lost]  # and then nothing more: no later frame shows the gap
+        while other.way: other.arrive()
+        world.settle()
+        assert world.shown.book.live and world.shown.book.bids == world.book, seed
 
 
 @settings(max_examples=200, deadline=None)
