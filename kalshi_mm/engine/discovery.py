@@ -9,7 +9,7 @@ __all__ = ['Discovery']
 from collections.abc import Callable
 
 from ..client.rest import Client
-from ..client.transport import ApiError
+from ..client.transport import Ambiguous, NotFound
 from ..feed.feed import Feed, TwinFeed
 from ..maker.maker import MarketMaker
 from ..model.messages import Event, MarketListed, MarketSettled, MarketUnclear
@@ -59,9 +59,8 @@ class Discovery:
     async def _follow(self, ticker: str) -> None:
         "Read a market that is not on the list of open ones"
         try: market = await self.client.market(ticker)
-        except ApiError as e:
-            if e.status != 404: raise
-            return await self._remember(ticker)
+        except NotFound: return await self._remember(ticker)
+        except (Ambiguous, ValueError) as e: return self._odd(ticker, e)
         if ticker not in self.maker.slots: self.feed.add([ticker])
         self._listed(market)
         if market.paid is not None: self._paid(ticker, market.paid)
@@ -69,9 +68,8 @@ class Discovery:
     async def _remember(self, ticker: str) -> None:
         "Look up the payment of an old market"
         try: paid = await self.client.paid(ticker)
-        except ApiError as e:
-            if e.status != 404: raise
-            paid = None
+        except NotFound: paid = None
+        except (Ambiguous, ValueError) as e: return self._odd(ticker, e)
         if paid is not None: return self._paid(ticker, paid)
         if ticker in self._lost: return
         self._lost.add(ticker)
@@ -87,6 +85,11 @@ class Discovery:
         slot, doubted = self.maker.slots.get(market.ticker), self._refused.pop(market.ticker, "")
         if slot is None or slot.market != market or doubted:
             self.tell(MarketListed(self.now_ms(), market, market.series_ticker == self.series))
+
+    def _odd(self, ticker: str, e: Ambiguous | ValueError) -> None:
+        "Leave a market alone whose answer can't be read; no answer at all is no fact about it"
+        if isinstance(e, Ambiguous) and not e.status: raise e
+        self._unclear(ticker, f"what the exchange says of it can't be read, {e}")
 
     def _unclear(self, ticker: str, why: str) -> None:
         if self._refused.get(ticker) == why: return

@@ -178,12 +178,15 @@ def together(
     b: StreamHealth,
 ) -> StreamHealth:
     "The condition of two lines as one"
-    newest, types = max(a, b, key=lambda h: h.sent_ms), a.unknown_types.keys() | b.unknown_types.keys()
+    def sums(x: dict[str, int], y: dict[str, int]) -> dict[str, int]:
+        return {k: x.get(k, 0) + y.get(k, 0) for k in x.keys() | y.keys()}
+
+    newest = max(a, b, key=lambda h: h.sent_ms)
     return StreamHealth(
         a.connected or b.connected, max(a.last_message_ms, b.last_message_ms), max(a.last_ping_ms, b.last_ping_ms), newest.age_ms,
         newest.sent_ms, newest.max_age_ms, a.reconnects + b.reconnects, a.gaps + b.gaps, a.repeats + b.repeats,
-        a.decode_errors + b.decode_errors, {t: a.unknown_types.get(t, 0) + b.unknown_types.get(t, 0) for t in types},
-        a.not_ours + b.not_ours, a.positions | b.positions,
+        a.decode_errors + b.decode_errors, sums(a.unknown_types, b.unknown_types), a.not_ours + b.not_ours,
+        a.positions | b.positions, sums(a.odd, b.odd),
     )  # fmt: skip
 
 # %% ../../nbs/feed/05_feed.ipynb #4c6b72ce

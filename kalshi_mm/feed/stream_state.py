@@ -9,7 +9,7 @@ __all__ = ['STRIKES', 'TERMINAL', 'StreamHealth', 'Markets', 'FrameHandler', 'Li
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from msgspec import DecodeError, ValidationError
+from msgspec import DecodeError, ValidationError, structs
 
 from kalshi_mm.feed.frames import (
     DeltaFrame,
@@ -20,6 +20,7 @@ from kalshi_mm.feed.frames import (
     GroupFrame,
     LifecycleFrame,
     LifecycleMsg,
+    OddFrame,
     OkFrame,
     OrderFrame,
     PositionFrame,
@@ -33,6 +34,7 @@ from kalshi_mm.feed.frames import (
     decode,
     decode_known,
     fill_event,
+    odd_frame,
     order_event,
     settlement_value,
     status_after,
@@ -60,6 +62,7 @@ class StreamHealth:
     unknown_types: dict[str, int] = field(default_factory=dict)  # number of each
     not_ours: int = 0  # lifecycle messages of markets that are not subscribed
     positions: dict[str, Count] = field(default_factory=dict)  # as last told, signed; for display only: the core counts fills
+    odd: dict[str, int] = field(default_factory=dict)  # messages that can't be read: {type, and which field: number}
 
 # %% ../../nbs/feed/03_stream_state.ipynb #561c79b8
 class Markets:
@@ -94,6 +97,9 @@ class Markets:
         return [BookStale(now_ms, tuple(lost), reason)] if lost else []
 
 # %% ../../nbs/feed/03_stream_state.ipynb #317d68be
+_ODD_KINDS = 50  # kinds of messages that can't be read, at most, that are counted by name
+
+
 class FrameHandler:
     "Turns frames of markets and of the account into events"
 
@@ -125,6 +131,7 @@ class FrameHandler:
             case PositionFrame(): self.health.positions[msg.market_ticker] = parse_count(msg.position_fp)
             case GroupFrame(): return [GroupSeen(now_ms, msg.order_group_id, msg.event_type)]
             case LifecycleFrame(): return self._lifecycle(msg, now_ms)
+            case OddFrame(): return self._odd(frame, now_ms)
             case EventFeeFrame(): markets.changed.update(t for t in markets.tickers if t.startswith(f"{msg.event_ticker}-"))
             case UnknownFrame(): self._unknown(frame.type)
         return []
@@ -139,6 +146,27 @@ class FrameHandler:
         events: list[Event] = [MarketStatus(now_ms, msg.market_ticker, status)] if status else []
         paid = self._values.get(msg.market_ticker) if msg.event_type == "settled" else None
         return events if paid is None else [*events, MarketSettled(now_ms, msg.market_ticker, paid)]
+
+    def _odd(self, frame: OddFrame, now_ms: int) -> list[Event]:
+        "Attribute a frame that can't be read to its order or its market, and leave everything else alone"
+        self.odd(frame.type, frame.why)
+        if frame.type in _OF_ORDERS:
+            what = "something that can't be read"
+            if frame.type == "fill": what = f"a fill that can't be read, {frame.msg.trade_id!s:.60}"
+            return [OrderUnclear(now_ms, *frame.order, what)]
+        about = {t for t in self.markets.tickers if t == frame.market or t.startswith(f"{frame.market}-")}
+        if frame.type != "trade": self.markets.changed |= about  # REST tells what it was
+        if not about: self.health.not_ours += 1
+        return []
+
+    def odd(self, kind: str, why: str) -> None:
+        "Count a message that can't be read, and report the first one of its kind"
+        self.health.decode_errors += 1
+        what = f"{kind}: {why}"
+        if what not in self.health.odd and len(self.health.odd) < _ODD_KINDS:
+            self.warnings.append(f"a message that can't be read, {what}")
+            self.health.odd[what] = 0
+        if what in self.health.odd: self.health.odd[what] += 1
 
     def _unknown(self, kind: str) -> None:
         seen = self.health.unknown_types.get(kind, 0)
@@ -199,6 +227,9 @@ class Link:
         return [Connection(now_ms, False, reason), *self._markets.stale(self._markets.tickers, reason, now_ms)]
 
 # %% ../../nbs/feed/03_stream_state.ipynb #7cd2bc2a
+_OF_ORDERS = frozenset({"fill", "user_order"})
+_OF_MARKETS = frozenset({"orderbook_snapshot", "orderbook_delta", "trade", "market_position", "market_lifecycle_v2",
+                         "event_lifecycle", "event_fee_update"})  # fmt: skip
 TERMINAL = frozenset({7, 10, 25})  # unknown subscription, channel error, buffer overflow: subscribe again
 _ANSWERS = (SubscribedFrame, OkFrame, UnsubscribedFrame, ErrorFrame)
 
@@ -242,6 +273,10 @@ class Subscriber:
         sub = self._subs.by_channel.get(BOOKS)
         if sub and sub.sid: self._subs.ask_snapshots(sub, tickers, now_ms)
         return self._markets.stale(tickers, reason, now_ms)
+
+    def doubted(self, ticker: str, reason: str, now_ms: int) -> list[Event]:
+        "Mark a book as stale; its snapshot is asked for with the next look at what is late, so one that stays odd is no storm"
+        return self._markets.stale([ticker], reason, now_ms)
 
     def answered(self, frame: Frame, sub: Subscription | None, now_ms: int) -> list[Event]:
         "Handle an answer to a command, or the end of a subscription"
@@ -326,9 +361,11 @@ class Receiver:
             if not is_delta: return self._handled(frame, sub, now_ms)
             if sub is None or msg.market_ticker not in self._live: return []
             return [book_delta(msg, sub.yes_prices, sent_ms, now_ms)]
-        except (DecodeError, ValueError) as e:
+        except DecodeError as e:
             health.decode_errors += 1
             return self._link.give_up(f"a frame that can't be read: {e}", now_ms)
+        except ValueError as e:  # a price or a count that is none
+            return self._handled(structs.replace(odd_frame(raw), why=str(e)), self._subs.by_sid.get(frame.sid), now_ms)
 
     def _miscounted(self, frame: Frame, sub: Subscription, now_ms: int) -> list[Event]:
         if sub.repeats(frame):
@@ -340,6 +377,14 @@ class Receiver:
         return events + self._handled(frame, sub, now_ms)
 
     def _handled(self, frame: Frame, sub: Subscription | None, now_ms: int) -> list[Event]:
+        if isinstance(frame, OddFrame):
+            about = any(frame.order) if frame.type in _OF_ORDERS else bool(frame.market and frame.type in _OF_MARKETS)
+            if not about:
+                self._health.decode_errors += 1
+                return self._link.give_up(f"a frame that can't be read: {frame.type}, {frame.why}", now_ms)
+            if frame.type.startswith("orderbook"):
+                self._handler.odd(frame.type, frame.why)
+                return self._subscriber.doubted(frame.market, f"{frame.type} can't be read: {frame.why}", now_ms)
         if isinstance(frame, _ANSWERS): return self._subscriber.answered(frame, sub, now_ms)
         return self._handler.handle(frame, sub, now_ms)
 

@@ -322,7 +322,7 @@ async def test_a_line_cut_without_a_close_frame_is_made_anew_with_new_signatures
 
 
 @pytest.mark.parametrize("garbage", ["<html>502 Bad Gateway</html>", '{"type":"orderbook_delta","sid":1,"seq":3', "",
-                                     '{"type":"orderbook_delta","sid":1,"seq":3,"msg":{"market_ticker":"A","price":48,"delta":1}}'])
+                                     '{"type":"orderbook_delta","sid":1,"seq":3,"msg":7}'])
 def test_what_can_not_be_read_makes_all_books_stale_and_the_line_anew(garbage: str):
     @on_a_socket
     async def scenario() -> None:
@@ -334,6 +334,19 @@ def test_what_can_not_be_read_makes_all_books_stale_and_the_line_anew(garbage: s
             assert (feed.health.decode_errors, feed.health.reconnects) == (1, 1)
             assert [c.up for c in heard.of(Connection)] == [True, False, True]
     scenario()
+
+
+@on_a_socket
+async def test_a_change_that_can_not_be_read_stops_its_market_until_a_snapshot_and_the_line_stays():
+    exchange = Exchange()
+    async with streaming(exchange, patience_ms=200) as (feed, heard):
+        odd = {"market_ticker": A, "price": 48, "delta": 1}
+        await exchange.line.raw(json.encode({"type": "orderbook_delta", "sid": 1, "seq": 3, "msg": odd}).decode())
+        await heard.until(lambda: heard.of(BookStale))
+        assert heard.of(BookStale)[0].tickers == (A,)
+        await heard.until(lambda: heard.live() and feed.health.connected)
+        assert (feed.health.decode_errors, feed.health.reconnects) == (1, 0)
+        assert [c.up for c in heard.of(Connection)] == [True]
 
 
 @on_a_socket
