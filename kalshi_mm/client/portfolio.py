@@ -19,11 +19,14 @@ from ..model.numbers import Count, Money, count_str, price_str
 from ..model.types import Fill, Order, OrderStatus, Side
 
 # %% ../../nbs/client/04_portfolio.ipynb #12385ef4
+_STATUSES = frozenset(OrderStatus)
+
+
 class _Order(Struct):
     order_id: str
     ticker: str
     book_side: Side
-    status: OrderStatus
+    status: str
     yes_price_dollars: Decimal
     fill_count_fp: Decimal
     remaining_count_fp: Decimal
@@ -33,13 +36,16 @@ class _Order(Struct):
     last_update_time: Time | None = None
     order_group_id: str | None = None
 
-    def order(self) -> Order:
-        changed = self.last_update_time or self.created_time
+    def order(self, in_a_list: bool = False) -> Order:  # ValueError for a status that we don't know, if it stands alone
+        changed, left = self.last_update_time or self.created_time, count_of(self.remaining_count_fp)
+        known = self.status in _STATUSES
+        if not known and not in_a_list: raise ValueError(f"Invalid enum value {self.status!r:.60} - at `$.order.status`")
+        worst = OrderStatus.RESTING if left else OrderStatus.EXECUTED  # of a word that we don't know: it rests if anything may
         return Order(
             self.order_id, self.client_order_id or "", self.ticker, self.book_side, price_of(self.yes_price_dollars),
-            count_of(self.fill_count_fp), count_of(self.remaining_count_fp), self.status,
+            count_of(self.fill_count_fp), left, OrderStatus(self.status) if known else worst,
             ms_of(self.expiration_time) if self.expiration_time else None, self.order_group_id or "",
-            ms_of(changed) if changed else 0,
+            ms_of(changed) if changed else 0, "" if known else f"status {self.status!s:.40}",
         )
 
 
@@ -60,7 +66,7 @@ def read_order(body: bytes) -> Order:
 def read_orders(body: bytes) -> tuple[list[Order], str]:
     "GET /portfolio/orders: one page, and the cursor of the next"
     page = decode(body, _Orders)
-    return [o.order() for o in page.orders or []], page.cursor or ""
+    return [o.order(in_a_list=True) for o in page.orders or []], page.cursor or ""
 
 # %% ../../nbs/client/04_portfolio.ipynb #5b6d5756
 class _Fill(Struct):
@@ -72,12 +78,13 @@ class _Fill(Struct):
     count_fp: Decimal
     fee_cost: Decimal
     is_taker: bool
-    created_time: Time
+    created_time: Time | None = None  # optional, says the specification, and so is `ts`
+    ts: int | None = None  # UTC seconds
 
     def fill(self) -> Fill:
         return Fill(
             self.trade_id, self.order_id, self.ticker, self.book_side, price_of(self.yes_price_dollars), count_of(self.count_fp),
-            money_of(self.fee_cost), self.is_taker, ms_of(self.created_time),
+            money_of(self.fee_cost), self.is_taker, ms_of(self.created_time) if self.created_time else 1000 * (self.ts or 0),
         )
 
 
