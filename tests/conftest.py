@@ -24,7 +24,8 @@ settings.load_profile("explore" if EXPLORE else "gate")
 # these files take longest, so they begin first: at the end no worker is left alone with one of them
 LONG = (
     "sessions/test_kill_everywhere", "sessions/test_sessions", "sessions/test_record", "sessions/test_kill_chain",
-    "test_strangers", "test_campaigns", "test_stateful", "test_nb_tool", "sessions/", "control/test_launch", "test_traffic", "test_conform",
+    "test_strangers", "test_campaigns", "test_stateful", "test_nb_tool", "sessions/",
+    "control/test_launch", "test_traffic", "test_conform",
 )  # fmt: skip
 
 
