@@ -4,15 +4,20 @@
 
 # %% auto #0
 __all__ = ['ApiError', 'Unreachable', 'Ambiguous', 'Rejected', 'RateLimited', 'AuthFailed', 'NotFound', 'ExchangeClosed',
-           'error_text', 'error_of', 'never_sent', 'clock_bounds', 'narrowed', 'Answer', 'Transport']
+           'error_text', 'error_of', 'never_sent', 'clock_bounds', 'narrowed', 'ProxyError', 'proxy_for', 'Answer',
+           'Transport']
 
 # %% ../../nbs/client/05_transport.ipynb #b4f6da7c
 import ssl
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from functools import partial
+from ipaddress import ip_address
 from traceback import walk_tb
 from typing import Any, Final, cast
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode, urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
 
 import msgspec
 from kalshi_python.api_client import ApiClient
@@ -20,6 +25,7 @@ from kalshi_python.configuration import Configuration
 from kalshi_python.exceptions import ApiException
 from msgspec import Struct
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationValueError, NewConnectionError
+from urllib3.util import make_headers
 
 from .credentials import Credentials, wall_ms
 from ..model.numbers import KalshiMMError
@@ -144,6 +150,28 @@ def narrowed(
     low, high = max(old[0], new[0]), min(old[1], new[1])
     return (low, high) if low <= high else new
 
+# %% ../../nbs/client/05_transport.ipynb #238c4b3f
+class ProxyError(KalshiMMError):
+    "The proxy of the environment can't be used; the text says which and what to do"
+
+
+def proxy_for(
+    url: str,  # http, https, ws or wss
+) -> str | None:  # None for a direct connection. ProxyError
+    "The proxy that the environment has for an address"
+    parts = urlsplit(url)
+    host, scheme = parts.hostname or "", {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
+    with suppress(ValueError):
+        if ip_address(host).is_loopback: return None
+    if host == "localhost" or proxy_bypass(host): return None
+    proxies = getproxies_environment()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    if not proxy: return None
+    given = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if given.scheme in ("http", "https") and given.hostname: return given.geturl()
+    where = f"{given.scheme}://{given.hostname}"  # without a password
+    raise ProxyError(f"the proxy {where} of the environment can't be used: name an http one, or put {host} into NO_PROXY")
+
 # %% ../../nbs/client/05_transport.ipynb #bf815836
 class Answer(Struct, frozen=True):
     "An answer of the exchange"
@@ -163,10 +191,14 @@ class Transport:
         connect_s: float = 2.0,  # seconds to make a connection
         read_s: float = 5.0,  # seconds between two pieces of the answer
         connections: int = 6,  # kept open for later calls
-    ):
-        config = Configuration(host=host.rstrip("/"), retries=False)  # and no redirects
-        config.connection_pool_maxsize = connections
+    ):  # ProxyError if the environment's proxy can't be used
+        config = cast(Any, Configuration(host=host.rstrip("/"), retries=False))
+        config.connection_pool_maxsize, config.proxy = connections, proxy_for(host)
+        if config.proxy and (auth := urlsplit(config.proxy)).username:
+            config.proxy_headers = make_headers(proxy_basic_auth=unquote(f"{auth.username}:{auth.password or ''}"))
         self._api = cast(Any, ApiClient(config))  # the SDK is typed in part only
+        pool = self._api.rest_client.pool_manager
+        pool.request = partial(pool.request, redirect=False)  # a signed call is sent once, whatever the library's version does
         self._api.kalshi_auth = credentials
         self._host, self._timeout = config.host, (connect_s, read_s)
 

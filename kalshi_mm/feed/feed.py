@@ -19,6 +19,7 @@ from websockets.exceptions import WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Event as ProtocolEvent
 
+from ..client.transport import proxy_for
 from .merge import Merge
 from .stream_state import StreamHealth, StreamState
 from ..model.messages import Event
@@ -132,7 +133,7 @@ class Feed:
 
     async def _connection(self) -> str:  # why it ended
         opening = connect(self._url, additional_headers=self._headers(), create_connection=_Socket, compression=None,
-                          ping_interval=None, close_timeout=1, max_size=1 << 26, max_queue=1024)
+                          ping_interval=None, close_timeout=1, max_size=1 << 26, max_queue=1024, proxy=proxy_for(self._url))
         try:
             async with opening as socket:
                 assert isinstance(socket, _Socket)
