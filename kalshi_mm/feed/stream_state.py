@@ -12,33 +12,9 @@ from dataclasses import dataclass, field
 from msgspec import DecodeError, ValidationError, structs
 
 from kalshi_mm.feed.frames import (
-    DeltaFrame,
-    ErrorFrame,
-    EventFeeFrame,
-    FillFrame,
-    Frame,
-    GroupFrame,
-    LifecycleFrame,
-    LifecycleMsg,
-    OddFrame,
-    OkFrame,
-    OrderFrame,
-    PositionFrame,
-    SnapshotFrame,
-    SubscribedFrame,
-    TradeFrame,
-    UnknownFrame,
-    UnsubscribedFrame,
-    book_delta,
-    book_snapshot,
-    decode,
-    decode_known,
-    fill_event,
-    odd_frame,
-    order_event,
-    settlement_value,
-    status_after,
-    trade_event,
+    OF_ORDERS, DeltaFrame, ErrorFrame, EventFeeFrame, FillFrame, Frame, GroupFrame, LifecycleFrame, LifecycleMsg, OddFrame,
+    OkFrame, OrderFrame, PositionFrame, SnapshotFrame, SubscribedFrame, TradeFrame, UnknownFrame, UnsubscribedFrame, book_delta,
+    book_snapshot, decode, decode_known, fill_event, odd_frame, order_event, settlement_value, status_after, trade_event,
 )
 from .subscriptions import BOOKS, BY_TICKER, CHANNELS, LIFECYCLE, TRADES, Subscription, Subscriptions
 from ..model.messages import BookStale, Connection, Event, GroupSeen, MarketSettled, MarketStatus, OrderUnclear
@@ -97,9 +73,6 @@ class Markets:
         return [BookStale(now_ms, tuple(lost), reason)] if lost else []
 
 # %% ../../nbs/feed/03_stream_state.ipynb #317d68be
-_ODD_KINDS = 50  # kinds of messages that can't be read, at most, that are counted by name
-
-
 class FrameHandler:
     "Turns frames of markets and of the account into events"
 
@@ -150,10 +123,9 @@ class FrameHandler:
     def _odd(self, frame: OddFrame, now_ms: int) -> list[Event]:
         "Attribute a frame that can't be read to its order or its market, and leave everything else alone"
         self.odd(frame.type, frame.why)
-        if frame.type in _OF_ORDERS:
-            what = "something that can't be read"
-            if frame.type == "fill": what = f"a fill that can't be read, {frame.msg.trade_id!s:.60}"
-            return [OrderUnclear(now_ms, *frame.order, what)]
+        if frame.type in OF_ORDERS:
+            what = f"fill {frame.msg.trade_id!s:.60}" if frame.type == "fill" else "something"
+            return [OrderUnclear(now_ms, *frame.order, f"{what} that can't be read")]
         about = {t for t in self.markets.tickers if t == frame.market or t.startswith(f"{frame.market}-")}
         if frame.type != "trade": self.markets.changed |= about  # REST tells what it was
         if not about: self.health.not_ours += 1
@@ -174,6 +146,7 @@ class FrameHandler:
         self.health.unknown_types[kind] = seen + 1
 
 # %% ../../nbs/feed/03_stream_state.ipynb #f31c1267
+_ODD_KINDS = 50  # kinds of messages that can't be read, at most, that are counted by name
 STRIKES = 5  # subscriptions that end and numbers that go back, at most, on one connection
 
 
@@ -227,9 +200,6 @@ class Link:
         return [Connection(now_ms, False, reason), *self._markets.stale(self._markets.tickers, reason, now_ms)]
 
 # %% ../../nbs/feed/03_stream_state.ipynb #7cd2bc2a
-_OF_ORDERS = frozenset({"fill", "user_order"})
-_OF_MARKETS = frozenset({"orderbook_snapshot", "orderbook_delta", "trade", "market_position", "market_lifecycle_v2",
-                         "event_lifecycle", "event_fee_update"})  # fmt: skip
 TERMINAL = frozenset({7, 10, 25})  # unknown subscription, channel error, buffer overflow: subscribe again
 _ANSWERS = (SubscribedFrame, OkFrame, UnsubscribedFrame, ErrorFrame)
 
@@ -273,10 +243,6 @@ class Subscriber:
         sub = self._subs.by_channel.get(BOOKS)
         if sub and sub.sid: self._subs.ask_snapshots(sub, tickers, now_ms)
         return self._markets.stale(tickers, reason, now_ms)
-
-    def doubted(self, ticker: str, reason: str, now_ms: int) -> list[Event]:
-        "Mark a book as stale; its snapshot is asked for with the next look at what is late, so one that stays odd is no storm"
-        return self._markets.stale([ticker], reason, now_ms)
 
     def answered(self, frame: Frame, sub: Subscription | None, now_ms: int) -> list[Event]:
         "Handle an answer to a command, or the end of a subscription"
@@ -378,13 +344,12 @@ class Receiver:
 
     def _handled(self, frame: Frame, sub: Subscription | None, now_ms: int) -> list[Event]:
         if isinstance(frame, OddFrame):
-            about = any(frame.order) if frame.type in _OF_ORDERS else bool(frame.market and frame.type in _OF_MARKETS)
-            if not about:
+            if not frame.attributed:
                 self._health.decode_errors += 1
                 return self._link.give_up(f"a frame that can't be read: {frame.type}, {frame.why}", now_ms)
-            if frame.type.startswith("orderbook"):
+            if frame.type.startswith("orderbook"):  # `overdue` asks for the snapshot, so a book that stays odd is no storm
                 self._handler.odd(frame.type, frame.why)
-                return self._subscriber.doubted(frame.market, f"{frame.type} can't be read: {frame.why}", now_ms)
+                return self._handler.markets.stale([frame.market], f"{frame.type} can't be read: {frame.why}", now_ms)
         if isinstance(frame, _ANSWERS): return self._subscriber.answered(frame, sub, now_ms)
         return self._handler.handle(frame, sub, now_ms)
 
@@ -445,7 +410,6 @@ class StreamState:
         return self._subs.commands.take()
 
     # the connection
-
     def on_connect(self, now_ms: int) -> None:
         "The socket is open: subscribe to everything"
         self._link.opened(now_ms)
@@ -467,7 +431,6 @@ class StreamState:
         return self._link.silence(now_ms) or self._subscriber.overdue(now_ms)
 
     # the markets
-
     def subscribe(self, tickers: Iterable[str], now_ms: int) -> None:
         "Follow exactly these markets"
         self._markets.choose(tickers)
