@@ -111,7 +111,7 @@ def _no_key(pem: bytes) -> str:
     if b"PUBLIC KEY" in pem or b"CERTIFICATE" in pem: return "holds a public key or a certificate: the private key is needed"
     if b"PRIVATE KEY" in pem: return "holds a private key that is cut off or changed: copy the whole file again, line by line"
     if pem.startswith(b"\x30"): return "is binary (DER): `openssl pkey -inform DER -in FILE -out NEW` makes PEM of it"
-    return "holds no private key in PEM form: its first line should be -----BEGIN PRIVATE KEY-----"
+    return "holds no private key in PEM form, whose first line says that one begins"
 
 
 def _private_key(pem: bytes, path: str | Path) -> RSAPrivateKey | Ed25519PrivateKey:

@@ -37,7 +37,7 @@ from ..engine.lock import Held, Lock, Owner, held_by
 from ..engine.private_files import Opened, private_files, private_folder, write_private
 from ..engine.process_identity import Identity
 from ..engine.status import Outcome
-from ..engine.strategies import make_maker, read_preset
+from ..engine.strategies import choose
 from ..panel.format import clock
 from ..panel.tables import headline, live_table, summary
 
@@ -183,7 +183,7 @@ async def trade(
 ) -> int:
     "Run a whole session; return the exit status"
     session = secrets.token_hex(4)
-    make_maker(settings, session, read_preset(settings.preset, settings.state_dir))  # refuses before anything starts
+    choose(settings, session)  # refuses what can't be used before anything starts
     with private_files():
         forget_sandboxes(private_folder(settings.state_dir), settings.keep_records_days, wall_ms())
         venue = await find_venue(settings, extra)

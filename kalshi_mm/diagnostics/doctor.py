@@ -25,7 +25,7 @@ from ..control.runtime import Home
 from .check import CheckReport, Finding, check_account, failure, ok, place_finding, warning
 from ..engine.journal import Journal, JournalError
 from ..engine.lock import Owner, held_by
-from ..engine.strategies import make_maker, read_preset
+from ..engine.strategies import choose
 from ..model.messages import Amend, Cancel, Place
 from ..model.numbers import CENT, CONTRACT, Count, cents, contracts
 from ..model.types import Market, Order, Side, client_id, is_ours
@@ -44,9 +44,8 @@ def settings_finding(settings: Settings) -> Finding:
 
 def strategy_finding(settings: Settings) -> Finding:
     "Whether the strategy and its preset can be used"
-    try: maker, notes = make_maker(settings, "check", preset := read_preset(settings.preset, settings.state_dir))
+    try: maker, name, preset, notes = choose(settings, "check")
     except StrategyError as e: return failure("strategy", str(e), "see STRATEGY and PRESET")
-    name = preset.strategy if preset else settings.strategy
     text = f"{name}{f', preset {settings.preset}' if preset else ''}{''.join(f', guard {g}' for g in maker.live.guards)}"
     return warning("strategy", f"{text}: {'; '.join(notes)}", "remove what isn't meant") if notes else ok("strategy", text)
 

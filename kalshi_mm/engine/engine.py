@@ -31,7 +31,7 @@ from .monitors import Monitors
 from .notices import Notices
 from .session_state import SessionState
 from .status import EngineStatus, Outcome, status
-from .strategies import make_maker, read_preset
+from .strategies import choose
 from .verification import verify_empty
 from ..feed.feed import Feed, TwinFeed
 from ..maker.maker import MarketMaker
@@ -106,6 +106,7 @@ _END_PATIENCE_S = 10  # for the core's own cancels; then everything is swept
 
 class Engine:
     "The live loop around one core"
+    monitors: Monitors  # made after the feed, which tells it of changes
 
     def __init__(
         self,
@@ -119,17 +120,15 @@ class Engine:
         lost: Callable[[], str] = lambda: "",  # which of our files on disk is no longer the one that was opened; empty if none
     ):
         self.settings, self.client, self.journal, self.latch, self.now_ms = settings, client, journal, latch, now_ms
-        preset = read_preset(settings.preset, settings.state_dir)
-        self.maker, self._to_report = make_maker(settings, session, preset)
-        self.strategy = preset.strategy if preset else settings.strategy  # its name
-        self.inbox, self.recent = Inbox(), Recent()
+        self.chosen = choose(settings, session)
+        self.maker, self.inbox, self.recent = self.chosen.maker, Inbox(), Recent()
         self.alerts = Alerts(settings.alert_webhook_url.get_secret_value(), session, settings.kalshi_env, _log.warning)
         self.notices = Notices(self.alerts, journal, now_ms)
-        self.state = SessionState(settings, journal, self.maker, self.notices, now_ms, preset)
+        self.state = SessionState(settings, journal, self.maker, self.notices, now_ms, self.chosen.preset)
         self.fault = Fault(client, self.inbox, self.notices, self._do, now_ms)
         lines = TwinFeed if settings.redundant_feed else Feed
         self.feed = lines(ws_url, lambda: client.handshake(ws_url), (), self._from_stream, now_ms, warn=self.notices.note,
-                          changed=self._market_changed)  # fmt: skip
+                          changed=lambda ticker: self.monitors.changed(ticker))  # fmt: skip
         self.discovery = Discovery(client, self.feed, self.maker, settings.target_series, self.inbox.put,
                                    self.notices.note, now_ms, counted=journal.past.counted)  # fmt: skip
         self.monitors = Monitors(client, self.feed, self.discovery, self.inbox, self.notices, now_ms)
@@ -158,7 +157,7 @@ class Engine:
         return EngineStatus(
             self.settings.kalshi_env, self.client.url, os.getpid(), self.began_ms, now_ms, health.connected, health.age_ms,
             self.monitors.silent_ms(now_ms), health.gaps, health.reconnects, self.fault.text, self.notices.recent,
-            self.kills.report, status(self.maker, now_ms), self.strategy,
+            self.kills.report, status(self.maker, now_ms), self.chosen.strategy,
         )  # fmt: skip
 
     async def run(
@@ -194,7 +193,7 @@ class Engine:
         self.client.blocked = killed and f"killed {killed}"
         last_fill_ms = past.last_fill_ms()
         left = self.state.begin(killed)
-        for text in self._to_report: self.note(text)
+        for text in self.chosen.notes: self.note(text)
         self.discovery.first_ms = min(began_ms for _, _, began_ms, _ in past.sessions())
         self._loop.begin(left)
         opened = [m.open_ms for m in await self.discovery.look()]
@@ -212,8 +211,6 @@ class Engine:
 
     def _from_stream(self, event: Event) -> None:
         if not isinstance(event, FillSeen) or self.discovery.concerns(event.fill): self.inbox.put(event)
-
-    def _market_changed(self, ticker: str) -> None: self.monitors.changed(ticker)
 
     def _do(self, action: Action) -> None:
         self.breaker.limit = self.maker.config.limits.max_burst  # a person may have changed it

@@ -75,6 +75,7 @@ class LiveParameters:
 
     def __init__(self, strategy: Strategy, config: Config, guards: Mapping[str, Guard] | None = None):
         self.strategy, self.config, self.guards = strategy, config, dict(guards or {})
+        for taken in {"params", "limits", "config"} & self.guards.keys(): raise StrategyError(f"no guard can be named {taken}")
         owners: dict[str, Strategy | Guard] = {"params": strategy, **self.guards}
         tables = [declared(type(p), at) for at, owner in owners.items() if (p := _params_of(owner)) is not None]
         self.table: tuple[Parameter, ...] = (*(p for table in tables for p in table), *SESSION_PARAMETERS)
@@ -134,13 +135,13 @@ class LiveParameters:
         return found
 
     def _now(self, p: Parameter) -> int:
-        where, _, field = p.at.partition(".")
+        where, _, field = p.at.rpartition(".")  # the name of a guard may have dots
         return int(getattr(self._part(where), field))
 
     def _apply(self, inside: Mapping[str, int]) -> None:
         parts: dict[str, dict[str, int]] = {}
         for name, n in inside.items():
-            where, _, field = self._by_name[name].at.partition(".")
+            where, _, field = self._by_name[name].at.rpartition(".")
             parts.setdefault(where, {})[field] = n
         for where, fields in parts.items():
             after = with_changes(self._part(where), fields)

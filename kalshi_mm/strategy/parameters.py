@@ -120,7 +120,7 @@ def configured(
     for name, text in texts.items():
         if name not in known: wrong[name] = f"there is no such parameter; there are {', '.join(known) or 'none'}"
         else:
-            try: fields[known[name].at.partition(".")[2]] = known[name].inside(text)
+            try: fields[known[name].at.rpartition(".")[2]] = known[name].inside(text)
             except ValueError as e: wrong[name] = str(e)
     if wrong: raise BadParameter(wrong)
     return with_changes(params(), fields)
