@@ -14,7 +14,7 @@ from ..feed.feed import Feed, TwinFeed
 from ..maker.maker import MarketMaker
 from ..model.messages import Event, MarketListed, MarketSettled, MarketUnclear
 from ..model.numbers import contracts
-from ..model.types import Fill, Market
+from ..model.types import Fill, Market, UnreadFill
 
 # %% ../../nbs/engine/10_discovery.ipynb #70e11f06
 class Discovery:
@@ -43,6 +43,11 @@ class Discovery:
         known = fill.ticker in self.maker.slots or fill.ticker in self.maker.elsewhere
         ours = known or (fill.ticker.startswith(f"{self.series}-") and fill.ts_ms >= self.first_ms)
         return ours and not self._counted(fill)  # the core knows the trade ids of recent ones only
+
+    def may_concern(self, fill: UnreadFill) -> bool:
+        "Whether a fill of the account that can't be read may be one that counts"
+        t = fill.ticker
+        return not t or t in self.maker.slots or t in self.maker.elsewhere or t.startswith(f"{self.series}-")
 
     async def look(self) -> list[Market]:  # those that are open or about to open; ApiError if the exchange can't be asked
         "Read the markets that are open or about to open, and follow the others"

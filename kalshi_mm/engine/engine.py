@@ -36,7 +36,7 @@ from .verification import verify_empty
 from ..feed.feed import Feed, TwinFeed
 from ..maker.maker import MarketMaker
 from kalshi_mm.model.messages import (
-    Action, Cancel, CancelAll, Command, Event, FillSeen, GroupSeen, ReadAccount,
+    Action, Cancel, CancelAll, Command, Event, FillSeen, FillUnread, GroupSeen, ReadAccount,
 )
 from ..model.numbers import KalshiMMError
 from ..model.types import is_ours
@@ -92,7 +92,7 @@ class CommandDesk:
             except OSError as e: return self._notices.note(f"not re-armed, the kill latch can't be removed: {e}", "error")
         if verb == "rearm" or (verb == "reset" and detail == "group"): self._breaker.released()
         if verb == "accept":
-            for fill in self._maker.reconciler.corrections(self._maker.slots, now_ms): self._inbox.put(FillSeen(now_ms, fill))
+            for fill in self._maker.account.corrections(now_ms): self._inbox.put(FillSeen(now_ms, fill))
         self._inbox.put(Command(now_ms, verb, who, detail))
 
     def forget_start(self) -> None:
@@ -136,7 +136,8 @@ class Engine:
                                lambda group_id: self.inbox.put(GroupSeen(now_ms(), group_id, "adopted")))  # fmt: skip
         self.gateway = Gateway(
             client, self.inbox.put, now_ms, self.notices.note, self.breaker, lambda: known_orders(self.maker),
-            lambda ticker: recall_reason(self.maker, ticker), counts=self.discovery.concerns, broken=self.fault.declare,
+            lambda ticker: recall_reason(self.maker, ticker), counts=self.discovery.concerns, doubts=self.discovery.may_concern,
+            broken=self.fault.declare,
         )  # fmt: skip
         self.kills = KillSwitch(client, latch, self.maker, self.inbox, self.notices, self.fault, self._sweep, now_ms)
         self.desk = CommandDesk(self.maker, self.inbox, self.notices, self.kills, self.breaker, now_ms)
@@ -210,7 +211,10 @@ class Engine:
         if self.maker.resting: self.gateway.do(CancelAll(f"orders still rest {_END_PATIENCE_S} s after the stop"))
 
     def _from_stream(self, event: Event) -> None:
-        if not isinstance(event, FillSeen) or self.discovery.concerns(event.fill): self.inbox.put(event)
+        match event:
+            case FillSeen() if not self.discovery.concerns(event.fill): return
+            case FillUnread() if not self.discovery.may_concern(event.fill): return
+        self.inbox.put(event)
 
     def _do(self, action: Action) -> None:
         self.breaker.limit = self.maker.config.limits.max_burst  # a person may have changed it

@@ -35,7 +35,7 @@ from kalshi_mm.model.messages import (
     WriteUnknown,
 )
 from ..model.numbers import Money
-from ..model.types import Fill, Order
+from ..model.types import Fill, Order, UnreadFill
 
 # %% ../../nbs/engine/08_gateway.ipynb #f2f59a8d
 def failure(
@@ -70,10 +70,12 @@ class Gateway:
         recalled: Callable[[str], str] = lambda ticker: "",  # why a write that waited must not leave any more; empty if it may
         fills_since_ms: int = 0,  # UTC; fills before then are known already, or not ours
         counts: Callable[[Fill], bool] = lambda fill: True,  # whether a fill of the account is ours to count
+        doubts: Callable[[UnreadFill], bool] = lambda fill: True,  # and whether one that can't be read may be
         broken: Callable[[str], None] | None = None,  # takes the text of a fault of ours; None: `fail`
     ):
         self.client, self.tell, self.now_ms, self.fail, self.breaker, self.known = client, tell, now_ms, fail, breaker, known
-        self.recalled, self.fills_since_ms, self.counts, self.broken = recalled, fills_since_ms, counts, broken or fail
+        self.recalled, self.fills_since_ms, self.broken = recalled, fills_since_ms, broken or fail
+        self.counts, self.doubts = counts, doubts
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeping: set[bool] = set()
         self._balance_read: tuple[int, Money] | None = None  # (UTC ms, balance)
@@ -147,7 +149,9 @@ class Gateway:
         "Read the account, and put it into an event"
         asked_ms, c = self.now_ms(), self.client
         try:
-            fills = [f for f in await c.fills(max(self.fills_since_ms // 1000 - 120, 0)) if self.counts(f)]
+            listed = await c.fills(max(self.fills_since_ms // 1000 - 120, 0))
+            fills = [f for f in listed if isinstance(f, Fill) and self.counts(f)]
+            unread = tuple(f for f in listed if isinstance(f, UnreadFill) and self.doubts(f))
             orders: dict[str, Order] = {}
             if a.since_ms: orders |= {o.order_id: o for o in await c.orders(a.since_ms // 1000)}
             orders |= {o.order_id: o for o in await c.resting_orders()}
@@ -157,7 +161,7 @@ class Gateway:
             return
         self.fills_since_ms = max([self.fills_since_ms, *(f.ts_ms for f in fills)])
         self.tell(AccountRead(self.now_ms(), asked_ms, a.since_ms, tuple(orders.values()),
-                              tuple(positions.items()), tuple(fills), balance))  # fmt: skip
+                              tuple(positions.items()), tuple(fills), balance, unread))  # fmt: skip
 
     async def _balance(self) -> Money:
         "The balance, at most five seconds old: it may be read once a second at most (FACTS 3.8)"

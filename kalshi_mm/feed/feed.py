@@ -113,6 +113,11 @@ class Feed:
         self._deliver(self.state.resync(tickers, reason, self._now_ms()))
         self._wake.set()
 
+    def abandon(self, reason: str) -> None:
+        "Give the connection up and make a new one"
+        self._deliver(self.state.abandon(reason, self._now_ms()))
+        self._wake.set()
+
     def close(self) -> None:
         "Make `run` return"
         self._closed.set()
@@ -240,6 +245,10 @@ class TwinFeed:
     def resync(self, tickers: Iterable[str], reason: str) -> None:
         "Mark books that were found wrong as stale, and request them again on both lines"
         for ticker in tickers: self._deliver(self.merge.distrust(ticker, reason, self._now_ms()))
+
+    def abandon(self, reason: str) -> None:
+        "Give both connections up and make new ones"
+        for line in self.lines: line.abandon(reason)
 
     def close(self) -> None:
         "Make `run` return"

@@ -8,7 +8,7 @@ __all__ = ['Best', 'Books']
 # %% ../../nbs/maker/08_books.ipynb #e4e0232e
 from collections.abc import Callable, Mapping
 
-from .audit import Audit
+from .audit import Audit, turned
 from .market_state import MarketState
 from .orders import Orders
 from ..model.messages import BookDelta, BookRead, BookSnapshot, BookStale
@@ -32,8 +32,9 @@ class Books:
         orders: Orders,
         changed: Callable[[str], None],  # told of each ticker whose book has changed
         tell: Callable[[str, str], None],  # (level, text)
+        halt: Callable[[str, str, int], None],  # (rule, reason, UTC ms)
     ):
-        self._slots, self._orders, self._changed, self._tell = slots, orders, changed, tell
+        self._slots, self._orders, self._changed, self._tell, self._halt = slots, orders, changed, tell, halt
         self.audit = Audit()
         self.tagged = False  # the stream marks our own orders
 
@@ -43,7 +44,11 @@ class Books:
             slot.book.apply_snapshot(e.bids, e.asks, e.ts_ms)
             slot.own = {s: self._orders.own.resting_by_price(e.ticker, s, moving=False) for s in Side}
             slot.best.clear()
+            self._check_turned(slot, {}, e.ts_ms)
             self._changed(e.ticker)
+
+    def _check_turned(self, slot: MarketState, listed: Mapping[Price, Count], now_ms: int) -> None:
+        if why := turned(slot.book.bids, slot.book.asks, listed): self._halt("mirrored", f"{slot.market.ticker}: {why}", now_ms)
 
     def delta(self, e: BookDelta) -> None:
         "A change of one level"
@@ -73,6 +78,7 @@ class Books:
     def read(self, e: BookRead, patience_ms: int) -> None:
         "What REST says of a book"
         if (slot := self._slots.get(e.ticker)) is None: return
+        if slot.book.live: self._check_turned(slot, dict(e.asks), e.ts_ms)
         if why := self.audit.compare(e, slot, self._orders, self.tagged, patience_ms):
             self._distrust(slot, f"{e.ticker}: the book is not the exchange's: {why}")
 

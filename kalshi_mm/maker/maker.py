@@ -24,7 +24,7 @@ from .views import Views, Watched
 from .decisions import Decisions
 from kalshi_mm.model.messages import (
     AccountRead, AccountUnread, Action, BookDelta, BookRead, BookSnapshot, BookStale, ClockRead, Command, Connection, Decide,
-    Event, ExchangeStatus, FeedHealth, FillSeen, GroupSeen, MarketListed, MarketSettled, MarketStatus, MarketUnclear,
+    Event, ExchangeStatus, FeedHealth, FillSeen, FillUnread, GroupSeen, MarketListed, MarketSettled, MarketStatus, MarketUnclear,
     OrderAmended, OrderCanceled, OrderGone, OrderPlaced, OrderSeen, OrderUnclear, Restored, Trade, WriteRejected, WriteUnknown,
 )
 from ..model.numbers import Money
@@ -51,7 +51,7 @@ class EventRouter:
             BookRead: lambda e: books.read(e, live.config.patience_ms),
             Connection: self._connection, ExchangeStatus: self._exchange_status, GroupSeen: self._order_group,
             FeedHealth: lambda e: watch.feed(e, live.config), ClockRead: lambda e: watch.clock(e, live.config),
-            OrderSeen: account.order_seen, OrderUnclear: account.order_unclear, FillSeen: self._fill_seen,
+            OrderSeen: account.order_seen, OrderUnclear: account.order_unclear, FillSeen: self._fill_seen, FillUnread: account.fill_unread,
             AccountRead: account.read, AccountUnread: account.unread,
             Restored: self._restored, Command: commands.do, Decide: lambda e: decisions.decide(e.ts_ms),
         }  # fmt: skip
@@ -84,7 +84,9 @@ class EventRouter:
 
     def _connection(self, e: Connection) -> None:
         if e.up: self._watch.clear("disconnected")
-        else: self._watch.set("disconnected", e.reason or "the stream is down", e.ts_ms)
+        else:
+            self._watch.set("disconnected", e.reason or "the stream is down", e.ts_ms)
+            self._books.audit.begin()
         self._account.reconciler.reads.doubt(e.ts_ms)  # messages may have been lost meanwhile
         self._markets.decide_all = True
 
@@ -126,7 +128,7 @@ class MarketMaker:
         self.watch = Watch(self.outbox.notify)
         self.markets = Markets(self.watch)
         self.account = Account(self.live, self.markets, self.controls, self.watch, self.outbox)
-        self.books = Books(self.markets.listed, self.account.orders, self.markets.touch, self.outbox.notify)
+        self.books = Books(self.markets.listed, self.account.orders, self.markets.touch, self.outbox.notify, self.watch.set)
         commands = Commands(self.live, self.markets, self.controls, self.account, self.watch, self.outbox)
         views = Views(self.live, self.markets, self.account, self.books, self.watch)
         decisions = Decisions(self.live, self.markets, self.controls, self.account, self.books, views, self.watch, self.outbox)

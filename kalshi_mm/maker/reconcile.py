@@ -17,7 +17,7 @@ from .orders import Orders, State, Working
 from .parameters import Config
 from ..model.messages import AccountRead, AccountUnread, ReadAccount
 from ..model.numbers import Count, Money, cents, contracts
-from ..model.types import Fill, Order, Side, is_ours
+from ..model.types import Fill, Order, OrderStatus, Side, is_ours
 
 # %% ../../nbs/maker/05_reconcile.ipynb #796ed64d
 class Kind(StrEnum):
@@ -49,9 +49,13 @@ def _stands(w: Working) -> str: return f"{w.side} {contracts(w.count)} at {cents
 
 def _listed(orders: Orders, o: Order, e: AccountRead, settled_ms: int) -> tuple[Kind, str, str] | None:
     "Take one row of the list; returns the difference, None if there is none"
-    if (w := orders.find(o)) is None:
+    if (w := orders.find(o)) is None or (o.unread and o.status is not OrderStatus.RESTING):
         orders.seen(o, e.ts_ms, settled_ms)
         return None
+    if o.unread:
+        new = w.state is not State.UNKNOWN
+        orders.unclear(o.order_id, o.client_order_id, f"something that can't be read: {o.unread}", e.ts_ms)
+        return (Kind.LATE, w.ticker, f"{w.client_order_id} is in doubt, {w.doubt}") if new else None
     was, doubt, stood, acknowledged = w.state, w.doubt, _stands(w), bool(w.order_id)
     orders.seen(o, e.ts_ms, settled_ms)
     if was is State.UNKNOWN and w.state is not State.UNKNOWN:
@@ -177,13 +181,13 @@ class Suspicions:
         theirs, off = dict(e.positions), {}
         self._theirs = {}
         for ticker, slot in slots.items():
-            settled = slot.filled_ms + patience_ms <= e.asked_ms
-            if slot.market.status == "finalized" or (settled and slot.position.net == theirs.get(ticker, 0)): continue
-            if slot.market.status in _ENDING and not theirs.get(ticker, 0): continue  # paid; the settlement will arrive
+            settled, listed = slot.filled_ms + patience_ms <= e.asked_ms, theirs.get(ticker, 0)
+            if slot.market.status == "finalized" or (settled and slot.position.net == listed): continue
+            if slot.market.status in _ENDING and listed == 0: continue  # paid; the settlement will arrive
             if not settled and ticker not in self._times: continue
-            ours, other = contracts(slot.position.net), contracts(theirs.get(ticker, 0))
+            ours, other = contracts(slot.position.net), "something unreadable" if listed is None else contracts(listed)
             off[ticker] = ticker, f"{ticker}: we count {ours} contracts, the exchange {other}", settled
-            self._theirs[ticker] = theirs.get(ticker, 0)
+            if listed is not None: self._theirs[ticker] = listed
         return off
 
     def corrections(self, slots: Mapping[str, MarketState], now_ms: int) -> list[Fill]:

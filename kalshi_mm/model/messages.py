@@ -6,8 +6,8 @@
 __all__ = ['Event', 'Action', 'MarketListed', 'MarketStatus', 'MarketUnclear', 'MarketSettled', 'BookSnapshot', 'BookDelta',
            'BookRead', 'BookStale', 'Trade', 'Connection', 'FeedHealth', 'ClockRead', 'ExchangeStatus', 'Decide',
            'Verb', 'OrderPlaced', 'OrderAmended', 'OrderCanceled', 'OrderGone', 'WriteRejected', 'WriteUnknown',
-           'OrderSeen', 'OrderUnclear', 'FillSeen', 'GroupSeen', 'AccountRead', 'AccountUnread', 'Restored', 'Command',
-           'Place', 'Amend', 'Cancel', 'CancelAll', 'ReadAccount', 'ReadBooks', 'Notify']
+           'OrderSeen', 'OrderUnclear', 'FillSeen', 'FillUnread', 'GroupSeen', 'AccountRead', 'AccountUnread',
+           'Restored', 'Command', 'Place', 'Amend', 'Cancel', 'CancelAll', 'ReadAccount', 'ReadBooks', 'Notify']
 
 # %% ../../nbs/model/03_messages.ipynb #42f33c67
 from enum import StrEnum
@@ -16,7 +16,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from .numbers import Count, Money, Price
-from .types import Fill, Market, Order, Position, Side
+from .types import Fill, Market, Order, Position, Side, UnreadFill
 
 # %% ../../nbs/model/03_messages.ipynb #3e81cc98
 class _Event(Struct, frozen=True, tag=True, tag_field="t"):
@@ -205,6 +205,12 @@ class FillSeen(_Event, frozen=True):
     fill: Fill
 
 
+class FillUnread(_Event, frozen=True):
+    "A fill of this account on the stream that can't be read"
+
+    fill: UnreadFill
+
+
 class GroupSeen(_Event, frozen=True):
     "A change of an order group"
 
@@ -218,9 +224,10 @@ class AccountRead(_Event, frozen=True):
     asked_ms: int  # UTC, before the first of the reads was sent
     since_ms: int  # UTC; orders created since then are listed whatever their status; 0 if only resting ones are
     orders: tuple[Order, ...]  # all that rest, and those
-    positions: tuple[tuple[str, Count], ...]  # (ticker, signed contracts), unsettled
+    positions: tuple[tuple[str, Count | None], ...]  # (ticker, signed contracts or None if they can't be read), unsettled
     fills: tuple[Fill, ...]  # since the last one known, or more
     balance: Money  # free cash
+    unread: tuple[UnreadFill, ...] = ()  # fills among them that can't be read
 
 
 class AccountUnread(_Event, frozen=True):
@@ -259,8 +266,8 @@ class Command(_Event, frozen=True):
 Event: TypeAlias = (
     MarketListed | MarketStatus | MarketUnclear | MarketSettled | BookSnapshot | BookDelta | BookRead | BookStale | Trade
     | Connection | FeedHealth | ClockRead | ExchangeStatus | Decide | OrderPlaced | OrderAmended | OrderCanceled | OrderGone
-    | WriteRejected | WriteUnknown | OrderSeen | OrderUnclear | FillSeen | GroupSeen | AccountRead | AccountUnread | Restored
-    | Command
+    | WriteRejected | WriteUnknown | OrderSeen | OrderUnclear | FillSeen | FillUnread | GroupSeen | AccountRead | AccountUnread
+    | Restored | Command
 )
 
 # %% ../../nbs/model/03_messages.ipynb #9564d98b

@@ -25,6 +25,7 @@ RULES: dict[str, Rule] = {
     "fill_burst": Rule("when a person resets it", "look at who traded and why; reset when the quotes are right", True),
     "group": Rule("when a person resets it", "the exchange stopped our order group; reset it here and there", True),
     "other_engine": Rule("when a person resets it", "end one of them; `kalshi-mm check` tells of this machine; then reset", True),
+    "other_session": Rule("when they have expired", "wait; if an engine of yours runs on another machine, end one of them"),
     "canceled_elsewhere": Rule("when a person resumes", "somebody cancelled our orders by hand: ask who, then resume", True),
     "error": Rule("when a person resets it", "read the log; restart, or reset if the fault is understood", True),
     "kill": Rule("when a person re-arms", "see that nothing rests, then rearm, then start", True),
@@ -37,6 +38,10 @@ RULES: dict[str, Rule] = {
     "account": Rule("when the account can be read", "look at the line and at the key's scopes"),
     "drift": Rule("at the next reconcile that explains everything",
                   "compare with the exchange's own pages; reconcile, or accept its count"),
+    "mirrored": Rule("when a person resets it", "the stream's prices of one side are not what we take them for: update, "
+                     "compare a book with the exchange's page, then reset", True),
+    "unread_fill": Rule("when the fill can be read, or a person accepts the exchange's count",
+                        "look the fill up at the exchange; accept its count, then its price counts in no profit"),
     "unmarked": Rule("when there is a price to value the position", "look at that market's book"),
     "terms": Rule("when the market's terms are understood again", "look at its fee and its price grid; only this market stops"),
 }

@@ -442,7 +442,7 @@ async def test_the_account_is_heard_whole():
         assert (fill.fill.side, fill.fill.count, fill.fill.client_order_id) == (Side.BID, 250, "kmm-a-1")
         assert (group.change, feed.health.positions) == ("triggered", {A: 250})
         assert [(u.order_id, u.said) for u in heard.of(OrderUnclear)] == [("o2", "unknown"), ("o3", "brand_new")]
-        assert heard.warnings == ["order o2 has the status 'unknown'", "order o3 has the status 'brand_new'"]
+        assert heard.warnings == [f"a word that isn't known, user_order: status '{word}'" for word in ("unknown", "brand_new")]
         assert feed.health.connected and feed.health.reconnects == 0  # a new word is no reason to give the line up
 
 

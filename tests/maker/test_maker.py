@@ -33,6 +33,7 @@ from kalshi_mm.model.messages import (
     ExchangeStatus,
     FeedHealth,
     FillSeen,
+    FillUnread,
     GroupSeen,
     MarketListed,
     MarketStatus,
@@ -48,7 +49,7 @@ from kalshi_mm.model.messages import (
     WriteRejected,
 )
 from kalshi_mm.model.numbers import CENT, DOLLAR, ONE
-from kalshi_mm.model.types import Fill, Market, Order, OrderStatus, Position, Side, TickGrid
+from kalshi_mm.model.types import Fill, Market, Order, OrderStatus, Position, Side, TickGrid, UnreadFill
 from kalshi_mm.research.backtest import Backtest
 from kalshi_mm.risk.day import new_york_day
 from kalshi_mm.risk.limits import Limits
@@ -280,7 +281,14 @@ def test_no_order_by_hand_of_a_probe_or_of_an_earlier_session_is_another_engine(
       MarketListed(T + 300, structs.replace(market(), fee_type="flat"))], "terms:X"),
     ([MarketUnclear(T + 300, "X", "its price grid has a gap")], "terms:X"),
     ([OrderSeen(T + 300, resting("kmm-elsewhere-7"))], "other_engine"),
-    ([AccountRead(T + 300, T + 300, 0, (resting("kmm-elsewhere-7"),), (), (), 10**10)], "other_engine"),
+    ([AccountRead(T + 300, T + 300, 0, (resting("kmm-elsewhere-7"),), (), (), 10**10)], "other_session"),
+    ([BookSnapshot(T + 300, "X", ((5500, 2500),), ((4300, 2500),))], "mirrored"),
+    ([BookRead(T + 300, T + 250, "X", ((4200, 2500),), ((4800, 2500), (5000, 100))),
+      BookSnapshot(T + 310, "X", ((4200, 2500),), ((5200, 2500), (5000, 100), (5100, 300))),
+      BookRead(T + 320, T + 310, "X", ((4200, 2500),), ((4800, 2500), (4900, 300)))], "mirrored"),
+    ([FillUnread(T + 300, UnreadFill("t9", "no count", "X", "o7"))], "unread_fill:X"),
+    ([FillUnread(T + 300, UnreadFill("t9", "no count"))], "unread_fill"),
+    ([AccountRead(T + 300, T + 300, 0, (), (), (), 10**10, (UnreadFill("t9", "no count", "X"),))], "unread_fill:X"),
 ])
 def test_each_halt_pulls_every_quote_and_fills_go_on_being_counted(cause: list[Event], rule: str):
     maker = quoting()
