@@ -29,13 +29,22 @@ class Announced(Struct, frozen=True):
     ws: str
     key_id: str
     key_file: str
+    speed: float = 1.0  # market seconds in a second of the wall clock
 
 # %% ../../nbs/client/08_venue.ipynb #c0987b70
 class Venue:
     "An exchange to trade on: its addresses and a key"
 
-    def __init__(self, rest: str, ws: str, key_id: str, key_file: Path, process: asyncio.subprocess.Process | None = None):
-        self.rest, self.ws, self.key_id, self.key_file = rest, ws, key_id, key_file
+    def __init__(
+        self,
+        rest: str,  # address
+        ws: str,  # address
+        key_id: str,
+        key_file: Path,
+        process: asyncio.subprocess.Process | None = None,  # a sandbox that ends with us
+        speed: float = 1.0,  # market seconds in a second of the wall clock
+    ):
+        self.rest, self.ws, self.key_id, self.key_file, self.speed = rest, ws, key_id, key_file, speed
         self._process = process
 
     async def close(self) -> None:
@@ -71,7 +80,7 @@ async def started(
             lines = errors.read().decode(errors="replace").strip().splitlines()
             why = lines[-1].removeprefix("kalshi-mm: ") if lines else "it printed nothing"
             raise VenueError(f"the sandbox did not start: {why}") from None
-    return Venue(announced.rest, announced.ws, announced.key_id, Path(announced.key_file), process)
+    return Venue(announced.rest, announced.ws, announced.key_id, Path(announced.key_file), process, announced.speed)
 
 
 async def find_venue(

@@ -206,7 +206,7 @@ async def _session(
 
         def lost() -> str: return next(filter(None, (o.changed for o in opened)), "")
 
-        engine = Engine(settings, client, venue.ws, journal, home.latch, session, lost=lost)
+        engine = Engine(settings, client, venue.ws, journal, home.latch, session, lost=lost, speed=venue.speed)
         for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(s, engine.end, f"by {s.name}")
         token = new_token(home.token)

@@ -34,9 +34,10 @@ from .status import EngineStatus, Outcome, status
 from .strategies import choose
 from .verification import verify_empty
 from ..feed.feed import Feed, TwinFeed
+from ..maker.halting import BURST_MS
 from ..maker.maker import MarketMaker
 from kalshi_mm.model.messages import (
-    Action, Cancel, CancelAll, Command, Event, FillSeen, FillUnread, GroupSeen, ReadAccount,
+    Action, BurstWindow, Cancel, CancelAll, Command, Event, FillSeen, FillUnread, GroupSeen, ReadAccount,
 )
 from ..model.numbers import KalshiMMError
 from ..model.types import is_ours
@@ -118,6 +119,7 @@ class Engine:
         session: str,  # letters and digits, new for each session
         now_ms: Callable[[], int] = wall_ms,  # UTC
         lost: Callable[[], str] = lambda: "",  # which of our files on disk is no longer the one that was opened; empty if none
+        speed: float = 1.0,  # market seconds in a second of the wall clock: a sandbox's day may be accelerated
     ):
         self.settings, self.client, self.journal, self.latch, self.now_ms = settings, client, journal, latch, now_ms
         self.chosen = choose(settings, session)
@@ -142,8 +144,9 @@ class Engine:
         self.kills = KillSwitch(client, latch, self.maker, self.inbox, self.notices, self.fault, self._sweep, now_ms)
         self.desk = CommandDesk(self.maker, self.inbox, self.notices, self.kills, self.breaker, now_ms)
         self._loop = Loop(self.inbox, self.maker, journal, self.recent, self.state, self.fault, self.kills, self.notices,
-                          self._do, lost, partial(self.monitors.resync_wrong_books, self.maker), now_ms)  # fmt: skip
+                          self._do, lost, partial(self.monitors.resync_wrong_books, self.maker), self.monitors.after_pause, now_ms)  # fmt: skip
         self.command, self.kill, self.note = self.desk.give, self.kills.kill, self.notices.note  # for callers
+        self._burst_ms = max(round(BURST_MS / speed), 1)
         self.began_ms, self._ending = now_ms(), ""  # why it ends, once the end was asked for
 
     def end(self, why: str) -> None:
@@ -197,6 +200,7 @@ class Engine:
         for text in self.chosen.notes: self.note(text)
         self.discovery.first_ms = min(began_ms for _, _, began_ms, _ in past.sessions())
         self._loop.begin(left)
+        if self._burst_ms != BURST_MS: self.inbox.put(BurstWindow(self.now_ms(), self._burst_ms))
         opened = [m.open_ms for m in await self.discovery.look()]
         self.gateway.fills_since_ms = min([last_fill_ms or self.discovery.first_ms, *opened])  # whole lives of open markets
         await self.monitors.read_exchange()

@@ -22,6 +22,7 @@ from ..model.messages import Action, Amend, Decide, Event, Notify, Place, Restor
 # %% ../../nbs/engine/18_loop.ipynb #7c8042cd
 _log = logging.getLogger("kalshi_mm")
 _DECIDE_EVERY_S = 0.25  # at least, also if nothing arrives
+_PAUSE_MS = 2_000  # between decisions, after which the freshness of the stream is judged first
 
 
 class Loop:
@@ -40,11 +41,13 @@ class Loop:
         do: Callable[[Action], None],  # carries an action out
         changed_files: Callable[[], str],  # which of our files on disk is no longer the one that was opened; empty if none
         each_second: Callable[[], None],
+        after_pause: Callable[[int, int], None],  # takes how long the process stood still, ms, and the time; fills the inbox
         now_ms: Callable[[], int],  # UTC
     ):
         self._inbox, self._maker, self._journal, self._recent, self._state = inbox, maker, journal, recent, state
         self._fault, self._kills, self._notices, self._do = fault, kills, notices, do
         self._changed_files, self._each_second, self._now_ms = changed_files, each_second, now_ms
+        self._after_pause, self._decided_ms = after_pause, 0
 
     def begin(self, left: Restored) -> None:
         "Give the core what earlier sessions left"
@@ -60,7 +63,12 @@ class Loop:
         while not done():
             await self._inbox.wait(_DECIDE_EVERY_S)
             actions = self._take_events()
-            self.carry_out(actions + self.step(Decide(self._now_ms())))
+            now_ms = self._now_ms()
+            if self._decided_ms and now_ms - self._decided_ms > _PAUSE_MS:  # stopped, or the machine was suspended
+                self._after_pause(now_ms - self._decided_ms, now_ms)
+                actions += self._take_events()
+            self._decided_ms = now_ms
+            self.carry_out(actions + self.step(Decide(now_ms)))
 
     def drain(self) -> None:
         "Take what is left in the inbox into the core and the journal; nothing is done about it any more"

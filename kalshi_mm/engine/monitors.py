@@ -22,6 +22,7 @@ from ..model.messages import ClockRead, ExchangeStatus, FeedHealth
 # %% ../../nbs/engine/17_monitors.ipynb #656a8001
 _EXCHANGE_EVERY_S = 5
 _STREAM_EVERY_S = 0.5
+_RECONNECT_MS = 10_000  # that the process stood still: the exchange's heartbeat comes that often
 
 
 class Monitors:
@@ -67,6 +68,17 @@ class Monitors:
             now_ms, health = self._now_ms(), self._feed.health
             self._feed.correct(self._client.offset_ms)
             if health.connected: self._inbox.put(FeedHealth(now_ms, self.silent_ms(now_ms), health.age_ms))
+
+    def after_pause(
+        self,
+        pause_ms: int,  # that the process stood still
+        now_ms: int,  # UTC
+    ) -> None:
+        "Judge the stream before the next decision: what waits in the socket came while nobody looked"
+        self._notices.note(f"this process stood still for {pause_ms / 1000:.1f} s", "warning")
+        if pause_ms > _RECONNECT_MS: self._feed.abandon(f"this process stood still for {pause_ms} ms")
+        elif self._feed.health.connected:
+            self._inbox.put(FeedHealth(now_ms, max(self.silent_ms(now_ms), pause_ms), self._feed.health.age_ms))
 
     def resync_wrong_books(self, maker: MarketMaker) -> None:
         "Subscribe anew to live books that the core has found wrong"

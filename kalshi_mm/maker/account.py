@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from .controls import Controls
 from .external_cancels import ElsewhereCancels, rests, unexplained
-from .halting import BURST_MS, Watch
+from .halting import Watch
 from .markets import Markets
 from .orders import CountedFills, Orders, State, Working
 from .outbox import Outbox
@@ -157,7 +157,7 @@ class Account:
         for unread in e.unread: self.unread_fills.add(unread, e.ts_ms)
         rested = [(w, o) for o in e.orders if (w := self._resting_order(o))]
         for f in new:
-            if f.ts_ms > e.asked_ms - BURST_MS: self._watch.filled(f.count, config.limits, e.ts_ms)
+            if f.ts_ms > e.asked_ms - self._watch.burst_ms: self._watch.filled(f.count, config.limits, e.ts_ms)
         for d in self.reconciler.compare(e, self.orders, self._markets.listed, new, config):
             self._outbox.notify(d.level, f"{d.kind}: {d.text}")
         for w, o in rested: self._note_end(w, o, e.ts_ms)

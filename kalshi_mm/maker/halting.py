@@ -32,6 +32,7 @@ class Watch:
         self.tell = tell
         self.halts = Halts()
         self.day: Day | None = None
+        self.burst_ms = BURST_MS  # over which fills are added up
         self._clock_ms: int | None = None  # UTC, when the clocks last agreed; 0 if they never did, None before the first read
         self._filled: deque[tuple[int, Count]] = deque()  # (UTC ms, contracts)
         self._refused: deque[int] = deque()  # UTC ms
@@ -91,11 +92,11 @@ class Watch:
     def filled(self, count: Count, limits: Limits, now_ms: int) -> None:
         "Count a fill towards the burst"
         self._filled.append((now_ms, count))
-        while self._filled[0][0] <= now_ms - BURST_MS: self._filled.popleft()
+        while self._filled[0][0] <= now_ms - self.burst_ms: self._filled.popleft()
         burst = sum(c for _, c in self._filled)
         if burst < limits.max_burst: return
         value, limit = contracts(burst), contracts(limits.max_burst)
-        reason = f"{value} contracts filled in {BURST_MS // 1000} seconds, the limit is {limit}"
+        reason = f"{value} contracts filled in {self.burst_ms / 1000:g} seconds, the limit is {limit}"
         self.set("fill_burst", reason, now_ms, "", value, limit)
 
     def refused(self, e: WriteRejected, config: Config) -> None:

@@ -23,7 +23,7 @@ from .reconcile import Reconciler
 from .views import Views, Watched
 from .decisions import Decisions
 from kalshi_mm.model.messages import (
-    AccountRead, AccountUnread, Action, BookDelta, BookRead, BookSnapshot, BookStale, ClockRead, Command, Connection, Decide,
+    AccountRead, AccountUnread, Action, BookDelta, BookRead, BookSnapshot, BookStale, BurstWindow, ClockRead, Command, Connection, Decide,
     Event, ExchangeStatus, FeedHealth, FillSeen, FillUnread, GroupSeen, MarketListed, MarketSettled, MarketStatus, MarketUnclear,
     OrderAmended, OrderCanceled, OrderGone, OrderPlaced, OrderSeen, OrderUnclear, Restored, Trade, WriteRejected, WriteUnknown,
 )
@@ -53,7 +53,7 @@ class EventRouter:
             FeedHealth: lambda e: watch.feed(e, live.config), ClockRead: lambda e: watch.clock(e, live.config),
             OrderSeen: account.order_seen, OrderUnclear: account.order_unclear, FillSeen: self._fill_seen, FillUnread: account.fill_unread,
             AccountRead: account.read, AccountUnread: account.unread,
-            Restored: self._restored, Command: commands.do, Decide: lambda e: decisions.decide(e.ts_ms),
+            BurstWindow: self._burst_window, Restored: self._restored, Command: commands.do, Decide: lambda e: decisions.decide(e.ts_ms),
         }  # fmt: skip
         for answer in (OrderPlaced, OrderAmended, OrderCanceled, OrderGone, WriteRejected, WriteUnknown):
             self._routes[answer] = decisions.gate.answered
@@ -94,6 +94,8 @@ class EventRouter:
         if e.exchange_active and e.trading_active: return self._watch.clear("paused")
         self._watch.set("paused", f"the exchange is {'paused for trading' if e.exchange_active else 'closed'}", e.ts_ms)
         self._account.elsewhere_cancels.explained()
+
+    def _burst_window(self, e: BurstWindow) -> None: self._watch.burst_ms = e.ms
 
     def _order_group(self, e: GroupSeen) -> None:
         if e.change == "adopted": self.group_id = e.group_id

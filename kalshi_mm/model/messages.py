@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['Event', 'Action', 'MarketListed', 'MarketStatus', 'MarketUnclear', 'MarketSettled', 'BookSnapshot', 'BookDelta',
-           'BookRead', 'BookStale', 'Trade', 'Connection', 'FeedHealth', 'ClockRead', 'ExchangeStatus', 'Decide',
-           'Verb', 'OrderPlaced', 'OrderAmended', 'OrderCanceled', 'OrderGone', 'WriteRejected', 'WriteUnknown',
-           'OrderSeen', 'OrderUnclear', 'FillSeen', 'FillUnread', 'GroupSeen', 'AccountRead', 'AccountUnread',
-           'Restored', 'Command', 'Place', 'Amend', 'Cancel', 'CancelAll', 'ReadAccount', 'ReadBooks', 'Notify']
+           'BookRead', 'BookStale', 'Trade', 'Connection', 'FeedHealth', 'ClockRead', 'ExchangeStatus', 'BurstWindow',
+           'Decide', 'Verb', 'OrderPlaced', 'OrderAmended', 'OrderCanceled', 'OrderGone', 'WriteRejected',
+           'WriteUnknown', 'OrderSeen', 'OrderUnclear', 'FillSeen', 'FillUnread', 'GroupSeen', 'AccountRead',
+           'AccountUnread', 'Restored', 'Command', 'Place', 'Amend', 'Cancel', 'CancelAll', 'ReadAccount', 'ReadBooks',
+           'Notify']
 
 # %% ../../nbs/model/03_messages.ipynb #42f33c67
 from enum import StrEnum
@@ -121,6 +122,12 @@ class ExchangeStatus(_Event, frozen=True):
 
     exchange_active: bool  # cancels work
     trading_active: bool  # orders can be placed
+
+
+class BurstWindow(_Event, frozen=True):
+    "The wall time over which fills are added up, where the exchange's day is accelerated"
+
+    ms: int
 
 
 class Decide(_Event, frozen=True):
@@ -265,7 +272,7 @@ class Command(_Event, frozen=True):
 
 Event: TypeAlias = (
     MarketListed | MarketStatus | MarketUnclear | MarketSettled | BookSnapshot | BookDelta | BookRead | BookStale | Trade
-    | Connection | FeedHealth | ClockRead | ExchangeStatus | Decide | OrderPlaced | OrderAmended | OrderCanceled | OrderGone
+    | Connection | FeedHealth | ClockRead | ExchangeStatus | BurstWindow | Decide | OrderPlaced | OrderAmended | OrderCanceled | OrderGone
     | WriteRejected | WriteUnknown | OrderSeen | OrderUnclear | FillSeen | FillUnread | GroupSeen | AccountRead | AccountUnread
     | Restored | Command
 )

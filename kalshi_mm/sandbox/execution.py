@@ -138,6 +138,7 @@ class Group(Struct):
     orders: dict[str, LiveOrder] = field(default_factory=dict)  # those that rest
     matched: Count = 0  # within the window
     trades: deque[tuple[int, Count]] = field(default_factory=deque)
+    window_ms: int = WINDOW_MS  # of the wall clock: fewer where the day is accelerated
 
     def add(self, count: Count, now_ms: int) -> bool:
         "Count a trade; True if that reaches the limit"
@@ -147,7 +148,7 @@ class Group(Struct):
 
     def full(self, now_ms: int) -> bool:
         "Whether the trades of the last 15 seconds reach the limit"
-        while self.trades and self.trades[0][0] <= now_ms - WINDOW_MS: self.matched -= self.trades.popleft()[1]
+        while self.trades and self.trades[0][0] <= now_ms - self.window_ms: self.matched -= self.trades.popleft()[1]
         return self.matched >= self.limit
 
     def clear(self) -> None:
@@ -182,6 +183,7 @@ class Records(Struct):
     happenings: list[Happening] = field(default_factory=list)
     events: dict[str, str] = field(default_factory=dict)  # ticker: event; of an event's markets at most one pays
     clock: int = 0  # requests so far
+    window_ms: int = WINDOW_MS  # of order groups
 
 
 def group_of(records: Records, account: str, group_id: str) -> Group:

@@ -145,6 +145,10 @@ class Exchange(View):
         "Net collateral in events of which one market pays, or stop it; Refusal if the cash that it freed is in use"
         self._members.set_netting(account, nets, now_ms)
 
+    def set_group_window(self, ms: int) -> None:
+        "Count the fills of order groups made from here on over so much wall time, as an accelerated day asks for"
+        self.records.window_ms = ms
+
     def due(self, now_ms: int) -> bool:
         "Whether an order may have expired"
         return self._execution.due(now_ms)

@@ -218,7 +218,7 @@ class OrderGroups:
         "Make a group; return its id"
         self._admission.check_exchange()
         self._check_limit(limit)
-        group = Group(self.records.ids(), self.records.accounts[account].name, limit)
+        group = Group(self.records.ids(), self.records.accounts[account].name, limit, window_ms=self.records.window_ms)
         self.records.groups[group.group_id] = group
         self._report(group, "created", now_ms, limit)
         return group.group_id

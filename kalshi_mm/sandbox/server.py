@@ -22,6 +22,7 @@ from ..model.numbers import DOLLAR, Money
 from .auth import TIERS, ApiKeys
 from .endpoints import ACCOUNT, HEARTBEAT_S, STREAM, Connection, Endpoints, Port, SkewedClock, wall_ms
 from .fault_injection import Faults
+from .execution import WINDOW_MS
 from .matching import Exchange
 from .recorded import RecordedDay, Row
 from .rest_reads import BASE
@@ -175,6 +176,7 @@ def build(
     began = remember("began", msgspec.json.encode((now, begin)).decode())
     clock = MarketClock(*msgspec.json.decode(began, type=tuple[int, int]), speed)
     exchange, tape = state.load(f"{seed}-{now}-ids") if state else (Exchange([], ids=Ids(f"{seed}-{now}-ids")), None)
+    exchange.set_group_window(max(round(WINDOW_MS / speed), 1))  # 15 seconds of the market (FACTS 3.9)
     keys = ApiKeys()
     for account in accounts:
         keys.make(kind, directory, account)
@@ -202,6 +204,7 @@ class Announcement(Struct, frozen=True):
     event: str
     markets: list[str]  # tickers
     members: list[Member]
+    speed: float = 1.0  # market seconds in a second of the wall clock
 
 
 async def serve(
@@ -217,7 +220,7 @@ async def serve(
         members = [Member(name, key.key_id, str(key.key_file)) for name, key in sandbox.keys.accounts.items()]
         event = next((m for m in markets if m.active), markets[-1]).event_ticker
         announce(Announcement(address.rest, address.ws, members[0].key_id, members[0].key_file, event,
-                              [m.ticker for m in markets if m.event_ticker == event], members))
+                              [m.ticker for m in markets if m.event_ticker == event], members, sandbox.day.clock.speed))
         await sandbox.join()
     finally:
         await sandbox.stop()
