@@ -23,6 +23,7 @@ from .matching import NewOrder
 
 # %% ../../nbs/sandbox/12_fault_catalogue.ipynb #5f7f9679
 _NEW_FIELD = b',"brand_new":{"since":["tomorrow",null,1.5]}'
+_COUNT = re.compile(rb'"count_fp":\s?"[^"]*"')
 _ENUMS = re.compile(rb'"(status|last_update_reason|event_type|taker_outcome_side)":\s?"\w*"')
 
 
@@ -34,6 +35,9 @@ def _garble(frame: bytes, i: Injection, rng: Random) -> list[Sent]: return [Sent
 def _truncate_frame(frame: bytes, i: Injection, rng: Random) -> list[Sent]: return [Sent(frame[:len(frame) // 2])]
 def _add_field(frame: bytes, i: Injection, rng: Random) -> list[Sent]: return [Sent(frame[:-1] + _NEW_FIELD + b"}")]
 def _replace_enums(frame: bytes, i: Injection, rng: Random) -> list[Sent]: return [Sent(_ENUMS.sub(rb'"\1":"brand_new"', frame))]
+
+
+def _blank_count(frame: bytes, i: Injection, rng: Random) -> list[Sent]: return [Sent(_COUNT.sub(b'"count_fp":null', frame))]
 
 
 def _precede(frame: bytes, i: Injection, rng: Random) -> list[Sent]:
@@ -69,6 +73,9 @@ FRAMES = (
                usual={"whom": ["user_order", "market_lifecycle_v2", "order_group_updates"]},
                does="Statuses, reasons and event types have unknown values.",
                story="FACTS 2: SettlementBoundsCancel came in October 2026; order status may be `unknown` (FACTS 3.7)."),
+    FrameFault(name="unread_fill", act=_blank_count, usual={"one_in": 2, "whom": ["fill"]},
+               does="A fill comes without its count.",
+               story="FACTS 1.4: fields change their form; a client that skips such a fill trades on a wrong position."),
     FrameFault(name="lose_fill", act=_drop, usual={"one_in": 2, "whom": ["fill"]},
                does="A fill is missing on the stream; fills have no sequence numbers that would show it.",
                story="jfreun123: 1.2 contracts of stream fills were never delivered."),
@@ -168,6 +175,20 @@ def _replace_enums_in_answer(reply: Reply, i: Injection, rng: Random) -> Reply:
     return replace(reply, body=reply.body and _ENUMS.sub(rb'"\1":"brand_new"', reply.body))
 
 
+_LISTS = ["GET /portfolio/orders", "GET /portfolio/fills", "GET /portfolio/positions"]
+_USED = ("yes_price_dollars", "remaining_count_fp", "count_fp", "position_fp", "fee_cost", "book_side")
+
+
+def _spoil_row(reply: Reply, i: Injection, rng: Random) -> Reply:
+    "Replace a field that is used, of one row of a list"
+    page = msgspec.json.decode(reply.body or b"{}")
+    rows = next((page[name] for name in ("orders", "fills", "market_positions") if page.get(name)), [])
+    if not rows: return reply
+    row = rng.choice(rows)
+    row[rng.choice([name for name in _USED if name in row])] = rng.choice([None, 7.5, "", "brand_new", []])
+    return replace(reply, body=msgspec.json.encode(page))
+
+
 def _throttle(i: Injection, rng: Random) -> Reply:
     return Reply(429, b'{"error":{"code":"too_many_requests","message":"too many requests"}}')
 
@@ -201,6 +222,9 @@ REST = (
     AnswerFault(name="add_field_to_answer", act=_add_field_to_answer,
                 does="Every answer has an unknown field.",
                 story="pmxt #59, #903: the exchange adds fields almost weekly (FACTS 1.4)."),
+    AnswerFault(name="odd_row", act=_spoil_row, usual={"one_in": 3, "whom": _LISTS},
+                does="A row of a list of orders, fills or positions has a field that makes no sense.",
+                story="FACTS 1.3: one `finalized` market broke a whole page for the official SDK; so would one such row."),
     AnswerFault(name="new_word_in_answer", act=_replace_enums_in_answer, usual={"one_in": 5},
                 does="Statuses have unknown values.",
                 story="FACTS 1.3: one `finalized` market broke a whole page for the official SDK."),

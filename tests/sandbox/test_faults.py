@@ -156,6 +156,13 @@ async def _filled(s: Stage) -> list[str]:
     return told
 
 
+async def unread_fill(s: Stage) -> None:
+    async with s.heard("fill") as ws:
+        await s.order()
+        await s.bob.place(X, "ask", "0.40", "1")
+        assert (await frame(ws))["msg"]["count_fp"] is None
+
+
 async def lose_fill(s: Stage) -> None: assert await _filled(s) == ["user_order", "user_order"]
 async def lose_user_order(s: Stage) -> None: assert await _filled(s) == ["fill"]
 
@@ -264,6 +271,12 @@ async def new_word_in_answer(s: Stage) -> None:
     assert json.loads((await s.raw("GET", "/portfolio/orders"))[1])["orders"][0]["status"] == "brand_new"
 
 
+async def odd_row(s: Stage) -> None:
+    await s.order()
+    (row,), odd = json.loads((await s.raw("GET", "/portfolio/orders"))[1])["orders"], (None, 7.5, "", "brand_new", [])
+    assert sum(row[name] in odd for name in ("yes_price_dollars", "remaining_count_fp", "book_side")) == 1
+
+
 async def clock_skew(s: Stage) -> None:
     s.strike()
     status, body, headers = await s.raw("GET", "/portfolio/balance")
@@ -348,9 +361,9 @@ async def restart(s: Stage) -> None:
 SEEN: dict[str, Callable[[Stage], Awaitable[None]]] = {
     f.__name__: f for f in (
         drop_frame, duplicate_frame, delay_frame, reorder_frames, garble_frame, add_field_to_frame, new_frame_type,
-        new_word_in_frame, lose_fill, lose_user_order, sequence_jump, sequence_back, slow_subscriber, close_socket, abort_socket,
+        new_word_in_frame, unread_fill, lose_fill, lose_user_order, sequence_jump, sequence_back, slow_subscriber, close_socket, abort_socket,
         silent_socket, refuse_stream, too_many_requests, server_error, server_error_after, lose_request, lose_answer,
-        delay_answer, garble_answer, truncate_answer, add_field_to_answer, new_word_in_answer, clock_skew, exchange_pause,
+        delay_answer, garble_answer, truncate_answer, add_field_to_answer, odd_row, new_word_in_answer, clock_skew, exchange_pause,
         trading_pause, market_pause, tick_change, fee_change, price_gap, group_trigger, restart)
 } | {"truncate_frame": garble_frame, "channel_error": terminal_error, "buffer_overflow": terminal_error}
 PARTICULAR: dict[str, dict[str, Any]] = {
@@ -562,6 +575,7 @@ async def trading(folder: Path, wrong: Faults, for_s: float) -> tuple[Sandbox, A
 
 
 SETS = {
+    "odd": ("unread_fill", "odd_row", "lose_fill"),
     "stream": ("drop_frame", "duplicate_frame", "reorder_frames", "new_frame_type", "lose_user_order", "abort_socket"),
     "answers": ("lose_answer", "server_error_after", "delay_answer", "lose_request", "server_error", "add_field_to_answer"),
     "exchange": ("price_gap", "market_pause", "tick_change", "fee_change", "sequence_jump", "channel_error"),
