@@ -155,13 +155,19 @@ class Engine:
             self._ending = why
             self.command("stop", why)
 
+    @property
+    def odd(self) -> dict[str, int]:
+        "What was received and not understood: {which, and what of it: how often}"
+        health = self.feed.health
+        return {**{f"message of type {t}": n for t, n in health.unknown_types.items()}, **health.odd, **self.client.stats.odd}
+
     def status(self) -> EngineStatus:
         "A snapshot of engine and core"
         now_ms, health = self.now_ms(), self.feed.health
         return EngineStatus(
             self.settings.kalshi_env, self.client.url, os.getpid(), self.began_ms, now_ms, health.connected, health.age_ms,
             self.monitors.silent_ms(now_ms), health.gaps, health.reconnects, self.fault.text, self.notices.recent,
-            self.kills.report, status(self.maker, now_ms), self.chosen.strategy,
+            self.kills.report, status(self.maker, now_ms), self.chosen.strategy, self.odd,
         )  # fmt: skip
 
     async def run(

@@ -213,6 +213,7 @@ class EngineStatus(Struct, frozen=True):
     kill: KillReport | None
     maker: Status
     strategy: str = ""  # its name
+    odd: dict[str, int] = {}  # what was received and not understood: {which, and what of it: how often}
 
 
 class Outcome(Struct, frozen=True):
