@@ -117,6 +117,8 @@ class Settings(BaseSettings):
     max_total_position: Annotated[int, Field(ge=1, le=150_000)] = 300  # contracts, all markets together
     max_daily_loss: Annotated[Decimal, Field(gt=0, le=25_000, decimal_places=2)] = Decimal("50.00")  # dollars a New York day
     max_drawdown: Annotated[Decimal, Field(gt=0, le=25_000, decimal_places=2)] = Decimal("75.00")  # dollars below the day's peak
+    max_event_loss: Annotated[Decimal, Field(gt=0, le=1_000_000, decimal_places=2)] = Decimal("500.00")  # dollars, worst outcome
+    max_event_resting_loss: Annotated[Decimal, Field(gt=0, le=1_000, decimal_places=2)] = Decimal("10.00")  # $ more a contract
     max_fill_burst: Annotated[int, Field(ge=1, le=150_000)] = 150  # contracts filled in any 15 s; the exchange holds us to it too
     min_balance: Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=2)] = Decimal("20.00")  # dollars free, to go on
 
@@ -176,6 +178,16 @@ class Settings(BaseSettings):
     def drawdown(self) -> Money:
         "`MAX_DRAWDOWN` as money"
         return int(self.max_drawdown * DOLLAR)
+
+    @property
+    def event_loss(self) -> Money:
+        "`MAX_EVENT_LOSS` as money"
+        return int(self.max_event_loss * DOLLAR)
+
+    @property
+    def event_resting_loss(self) -> Money:
+        "`MAX_EVENT_RESTING_LOSS` as money"
+        return int(self.max_event_resting_loss * DOLLAR)
 
     @property
     def fill_burst(self) -> Count:

@@ -11,7 +11,7 @@ __all__ = ['T', 'Time', 'AUTO_ROUTE', 'Levels', 'decode', 'price_of', 'count_of'
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Annotated, Final, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -61,11 +61,12 @@ class Series(Struct, frozen=True):
 
 
 class EventFees(Struct, frozen=True):
-    "The series of an event, and its override of the series' fees, if any"
+    "The series of an event, its override of the series' fees, if any, and whether its markets exclude each other"
 
     series_ticker: str
     fee_type: str | None = None
     fee_multiplier: str | None = None
+    exclusive: bool = False  # exactly one of its markets pays
 
 
 class _Series(Struct):
@@ -82,6 +83,7 @@ class _Event(Struct):
     series_ticker: str
     fee_type_override: str | None = None
     fee_multiplier_override: Decimal | None = None
+    mutually_exclusive: Any = None  # used only if it is true: an odd one is no reason not to read the fees
 
 
 class _OneEvent(Struct):
@@ -102,7 +104,7 @@ def read_event_fees(body: bytes) -> EventFees:
     "GET /events/{event_ticker}"
     e = decode(body, _OneEvent).event
     multiplier = None if e.fee_multiplier_override is None else _plain(e.fee_multiplier_override)
-    return EventFees(e.series_ticker, e.fee_type_override or None, multiplier)
+    return EventFees(e.series_ticker, e.fee_type_override or None, multiplier, e.mutually_exclusive is True)
 
 # %% ../../nbs/client/03_market_data.ipynb #f9281058
 AUTO_ROUTE: Final = -1  # the exchange finds the shard by the ticker (FACTS 3.7)
@@ -153,6 +155,7 @@ class ListedMarket(Struct):
             ms_of(self.open_time), ms_of(self.close_time), self.grid(),
             self.strike_type or "", self.floor_strike, self.cap_strike, self.exchange_index,
             event.fee_type or series.fee_type, event.fee_multiplier or series.fee_multiplier, self.result or "", self.paid,
+            event.exclusive,
         )
 
 # %% ../../nbs/client/03_market_data.ipynb #27bab229

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, json
 
 from .market_data import AUTO_ROUTE, Time, count_of, decode, money_of, ms_of, price_of
 from ..model.messages import Amend, Cancel, Place
@@ -44,10 +44,10 @@ def _rows(
     "Read the rows of a page"
     page, rows = decode(body, dict[str, Raw]), []
     if name not in page: raise ValueError(f"Object missing required field `{name}`")
-    for raw in decode(page[name], list[Raw] | None) or []:  # null is an empty list of Go's
+    for raw in json.decode(page[name], type=list[Raw] | None) or []:  # null is an empty list of Go's
         try: rows.append(row(raw))
         except ValueError as e: rows.append(unread(decode(raw, _Names), str(e)))
-    return rows, (decode(page["cursor"], str | None) or "") if "cursor" in page else ""
+    return rows, (json.decode(page["cursor"], type=str | None) or "") if "cursor" in page else ""
 
 # %% ../../nbs/client/04_portfolio.ipynb #9537f264
 _STATUSES = frozenset(OrderStatus)

@@ -201,4 +201,5 @@ async def _account_findings(client: Client, home: Home, series: str) -> list[Fin
         journal = Journal(home.journal, writes=False)
         try: sessions, ours = {s[0] for s in journal.past.sessions()}, {t: p.net for t, p in journal.past.positions().items()}
         finally: journal.close()
-    return [*order_findings(await client.resting_orders(), sessions), position_finding(await client.positions(), ours, series)]
+    theirs = {t: n for t, n in (await client.positions()).items() if n is not None}
+    return [*order_findings(await client.resting_orders(), sessions), position_finding(theirs, ours, series)]

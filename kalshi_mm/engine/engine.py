@@ -144,7 +144,8 @@ class Engine:
         self.kills = KillSwitch(client, latch, self.maker, self.inbox, self.notices, self.fault, self._sweep, now_ms)
         self.desk = CommandDesk(self.maker, self.inbox, self.notices, self.kills, self.breaker, now_ms)
         self._loop = Loop(self.inbox, self.maker, journal, self.recent, self.state, self.fault, self.kills, self.notices,
-                          self._do, lost, partial(self.monitors.resync_wrong_books, self.maker), self.monitors.after_pause, now_ms)  # fmt: skip
+                          self._do, lost, partial(self.monitors.resync_wrong_books, self.maker),
+                          self.monitors.after_pause, now_ms)  # fmt: skip
         self.command, self.kill, self.note = self.desk.give, self.kills.kill, self.notices.note  # for callers
         self._burst_ms = max(round(BURST_MS / speed), 1)
         self.began_ms, self._ending = now_ms(), ""  # why it ends, once the end was asked for

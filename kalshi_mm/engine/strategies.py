@@ -128,7 +128,8 @@ def config_of(
 ) -> Config:
     "The limits and patiences of the settings"
     s = settings
-    limits = Limits(s.max_position, s.max_total, s.max_loss, s.drawdown, s.fill_burst, s.least_balance)
+    limits = Limits(s.max_position, s.max_total, s.max_loss, s.drawdown, s.fill_burst, s.least_balance, s.event_loss,
+                    s.event_resting_loss)  # fmt: skip
     return Config(
         session, limits, s.quote_lifetime_s, s.stop_before_close_s, move_ticks=s.move_tolerance_ticks,
         size_percent=s.size_tolerance_percent, max_silent_ms=1000 * s.max_silent_s, max_age_ms=s.max_message_age_ms,

@@ -13,13 +13,12 @@ from msgspec import DecodeError, ValidationError, structs
 
 from kalshi_mm.feed.frames import (
     GROUP_EVENTS, LIFECYCLE_EVENTS, OF_ORDERS, DeltaFrame, ErrorFrame, EventFeeFrame, FillFrame, Frame, GroupFrame,
-    LifecycleFrame, LifecycleMsg, OddFrame, OkFrame, OrderFrame, PositionFrame, SnapshotFrame, SubscribedFrame, TradeFrame, UnknownFrame, UnsubscribedFrame, book_delta,
-    book_snapshot, decode, decode_known, fill_event, odd_frame, order_event, settlement_value, status_after, trade_event,
+    LifecycleFrame, LifecycleMsg, OddFrame, OkFrame, OrderFrame, PositionFrame, SnapshotFrame, SubscribedFrame, TradeFrame,
+    UnknownFrame, UnsubscribedFrame, book_delta, book_snapshot, decode, decode_known, fill_event, odd_frame, order_event,
+    settlement_value, status_after, trade_event,
 )
 from .subscriptions import BOOKS, BY_TICKER, CHANNELS, LIFECYCLE, TRADES, Markets, Subscription, Subscriptions
-from kalshi_mm.model.messages import (
-    BookStale, Connection, Event, FillUnread, GroupSeen, MarketSettled, MarketStatus, OrderUnclear,
-)
+from ..model.messages import Connection, Event, FillUnread, GroupSeen, MarketSettled, MarketStatus, OrderUnclear
 from ..model.numbers import Count, Price, parse_count
 
 # %% ../../nbs/feed/03_stream_state.ipynb #12b7c390

@@ -54,7 +54,7 @@ def clock(ms: int) -> str:
 
 
 class OtherSessions:
-    "Orders of sessions that this machine doesn't know: what a machine that is gone has left expires; what changes is another engine's"
+    "Orders of sessions that this machine doesn't know: left by a machine that is gone, or another engine's, if they change"
 
     def __init__(self, watch: Watch):
         self._watch = watch
@@ -82,7 +82,9 @@ class OtherSessions:
             for _, o in orders: self._until_ms.setdefault(o.order_id, o.expiration_ms or 0)
         changed = [s for s, o in orders if o.expiration_ms is None or o.expiration_ms != self._until_ms.get(o.order_id)]
         if changed: self._alive(changed[0], now_ms)
-        if changed or not orders: return self._watch.clear("other_session") or 0
+        if changed or not orders:
+            self._watch.clear("other_session")
+            return 0
         last_ms = max(o.expiration_ms or 0 for _, o in orders)
         reason = f"{len(orders)} orders of another machine's session {orders[0][0]} rest until {clock(last_ms)} UTC at the latest"
         self._watch.set("other_session", reason, now_ms)

@@ -38,7 +38,8 @@ def turned(
     "Why the stream's asks must be NO prices that we take for YES prices, or the other way round"
     other = {ONE - price: count for price, count in asks.items()}
     if bids and asks and max(bids) >= min(asks) and max(bids) < min(other):
-        return f"bid {cents(max(bids))} and ask {cents(min(asks))} can't rest together, and turned round the ask is {cents(min(other))}"
+        crossed = f"bid {cents(max(bids))} and ask {cents(min(asks))} can't rest together"
+        return f"{crossed}, and turned round the ask is {cents(min(other))}"
     as_read, as_turned = (sum(listed.get(p) == n for p, n in side.items()) for side in (asks, other))
     if as_turned < 2 or as_read: return ""
     return f"REST lists the ask at {cents(min(listed))}, the stream says {cents(min(asks))}, and turned round all is the same"

@@ -20,6 +20,7 @@ from kalshi_mm.model.messages import (
 )
 from ..model.numbers import CONTRACT, DOLLAR, ONE, Count, Money, Price, cost, dollars
 from ..model.types import Side, client_id
+from ..risk.events import Change, EventRisk, check_event
 from ..risk.limits import check_order
 from ..strategy.protocol import NoQuote, Quotes
 
@@ -98,6 +99,7 @@ class Cash:
 _SHORT_MS, _DOUBLE_MS = 1_000, 30_000
 
 # %% ../../nbs/maker/18_order_gate.ipynb #a5a6b939
+_AGAIN_AND_AGAIN = "orders here would have crossed again and again"
 _RETRY_LATER = {"too_many_requests", "unreachable", "exchange_closed"}  # says nothing about the order, only "not now"
 
 Answer = OrderPlaced | OrderAmended | OrderCanceled | OrderGone | WriteRejected | WriteUnknown
@@ -113,6 +115,7 @@ class OrderGate:
         self._hold_ms = 0  # UTC: nothing but cancels leaves before
         self._waiting: set[str] = set()  # markets with a write that waits for those in flight, or until then
         self._refused: dict[str, Count] = {}  # markets with a write that a limit has refused: the total at the time
+        self._pressed: dict[str, tuple[Money, Money]] = {}  # and with one that its event has no room for: its worst cases
         self._crosses, self._cash = Crosses(), Cash()
         self._locks: dict[str, Money] = {}  # by client_order_id: what a write in flight locks, if it locks anything
 
@@ -138,8 +141,15 @@ class OrderGate:
                 self._refused[a.ticker] = exposures.total
                 if w is None or (a.price == w.price and not due(w, config.quote_lifetime_s, now_ms)): continue
                 a, more = structs.replace(a, count=w.count), 0  # it may still move or be renewed, as large as it is
+            event, change = self._event_change(a, w)
+            if why := check_event(config.limits, event, change):
+                self._show_refusal(a, why)
+                self._pressed[a.ticker] = event.held, event.if_filled
+                if (kept := self._renewed(a, w, now_ms)) is None: continue
+                a, more = kept, 0
             if busy < config.writes_in_flight and now_ms >= self._hold_ms:
                 busy += 1
+                event.put(a.ticker, event.legs[a.ticker].plus(change))
                 exposures.put(a.ticker, exposures.of(a.ticker).plus(a.side, more))
                 self._write(a, now_ms)
             else: self._waiting.add(a.ticker)
@@ -148,7 +158,7 @@ class OrderGate:
         "Make an order as small as the cash that is known to be free; after repeated crosses let none leave"
         again_ms, net = self._crosses.until_ms(a.ticker, a.side), self._markets.listed[a.ticker].position.net
         closer = w is None or a.side.sign * (a.price - w.price) > 0  # what moves away must never wait
-        if closer and now_ms < again_ms: return self._wait(a, w, "orders here would have crossed again and again", again_ms, now_ms)
+        if closer and now_ms < again_ms: return self._wait(a, w, _AGAIN_AND_AGAIN, again_ms, now_ms)
         if (room := self._cash.room(now_ms)) is None: return a
         done, locked = (max(w.filled, w.reported), lockup(w.side, w.price, w.remaining, net)) if w else (0, 0)
         if lockup(a.side, a.price, a.count - done, net) <= locked: return a
@@ -170,22 +180,36 @@ class OrderGate:
         if w is None or not due(w, self._live.config.quote_lifetime_s, now_ms): return None
         return structs.replace(a, price=w.price, count=w.count)
 
+    def _event_change(self, a: Place | Amend, w: Working | None) -> tuple[EventRisk, Change]:
+        slot = self._markets.listed[a.ticker]
+        done, rests = (max(w.filled, w.reported), w.remaining) if w else (0, 0)
+        before = Change(a.ticker, w.side, w.price, rests, slot.fees.estimate(w.price, rests, False)).cost if w else 0
+        fee = slot.fees.estimate(a.price, a.count - done, False)
+        order = Change(a.ticker, a.side, a.price, a.count - done, fee, before)
+        return self._markets.totals.events[slot.market.event_ticker], order
+
     @property
     def holds(self) -> bool:
         "Whether any write did not leave"
-        return bool(self._waiting or self._refused)
+        return bool(self._waiting or self._refused or self._pressed)
 
     def looked_at(self, ticker: str) -> None:
         "Forget what did not leave in a market, because it is decided anew"
         self._waiting.discard(ticker)
         self._refused.pop(ticker, None)
+        self._pressed.pop(ticker, None)
 
     def ready(self, now_ms: int) -> list[str]:
         "The markets in which something that did not leave could leave now"
         if not self.holds: return []
         free = len(self._orders.own.busy) < self._live.config.writes_in_flight and now_ms >= self._hold_ms
         room = [t for t, total in self._refused.items() if self._markets.totals.exposures.total < total]
+        if self._pressed: room += [t for t, (held, filled) in self._pressed.items() if self._eased(t, held, filled)]
         return [*self._waiting, *room] if free else room
+
+    def _eased(self, ticker: str, held: Money, if_filled: Money) -> bool:
+        event = self._markets.totals.events[self._markets.listed[ticker].market.event_ticker]
+        return event.held > held or event.if_filled > if_filled
 
     def _write(self, a: Place | Amend, now_ms: int) -> None:
         net, locked = self._markets.listed[a.ticker].position.net, 0
@@ -228,7 +252,7 @@ class OrderGate:
 
     def _crossed(self, w: Working, now_ms: int) -> None:
         if self._crosses.crossed(w.ticker, w.side, now_ms) == _CROSSES:
-            self._outbox.add(ReadBooks("orders here would have crossed again and again", (w.ticker,)))
+            self._outbox.add(ReadBooks(_AGAIN_AND_AGAIN, (w.ticker,)))
 
     def _rejected(self, e: WriteRejected, lock: Money) -> None:
         self._orders.rejected(e)
@@ -242,5 +266,6 @@ class OrderGate:
 
     def _short(self, e: WriteRejected, lock: Money) -> None:
         if not self._cash.refused(lock, self._account.reconciler.balance, e.ts_ms): return
-        self._outbox.notify("warning", f"short of cash: an order that locks {dollars(lock)} was refused; orders shrink to what is free")
+        text = f"short of cash: an order that locks {dollars(lock)} was refused; orders shrink to what is free"
+        self._outbox.notify("warning", text)
         self._account.reconciler.reads.soon()

@@ -167,7 +167,7 @@ class ForeignOrders:
     def __init__(self) -> None:
         self.resting: dict[str, Order] = {}  # by order_id
         self.moved: set[str] = set()  # tickers of the markets in which they have changed; whoever has read it empties it
-        self._on: dict[str, dict[str, Order]] = {}  # the same orders by ticker
+        self.on_market: dict[str, dict[str, Order]] = {}  # the same orders by ticker
         self._streamed_ms: dict[str, int] = {}  # by order_id: UTC of the stream's last message about it
 
     def seen(
@@ -180,14 +180,14 @@ class ForeignOrders:
         if settled_ms is None: self._streamed_ms[o.order_id] = ts_ms
         elif self._streamed_ms.get(o.order_id, settled_ms - 1) >= settled_ms: return  # the stream is newer
         if o.status is OrderStatus.RESTING:
-            self.resting[o.order_id] = self._on.setdefault(o.ticker, {})[o.order_id] = o
+            self.resting[o.order_id] = self.on_market.setdefault(o.ticker, {})[o.order_id] = o
             self.moved.add(o.ticker)
         else: self.drop(o.order_id)
 
     def drop(self, order_id: str) -> None:
         "Take one of them out: it no longer rests, or is one of ours"
         if o := self.resting.pop(order_id, None):
-            del self._on[o.ticker][order_id]
+            del self.on_market[o.ticker][order_id]
             self.moved.add(o.ticker)
 
     def ended(self, order_id: str, ts_ms: int) -> None:
@@ -202,7 +202,7 @@ class ForeignOrders:
     def exposure(self, ticker: str) -> tuple[Count, Count]:
         "(buying, selling): contracts that they may still trade in a market"
         buying = selling = 0
-        for o in self._on.get(ticker, {}).values():
+        for o in self.on_market.get(ticker, {}).values():
             if o.side is Side.BID: buying += o.remaining
             else: selling += o.remaining
         return buying, selling
@@ -224,7 +224,7 @@ class OwnOrders:
         self._open: dict[str, Working] = {}  # those that rest or may rest, or whose fills are missing
         self.open_in: dict[str, int] = {}  # how many of those there are in each market that has any, by ticker
         self._closed: dict[str, Working] = {}  # the others, in the order in which they ended
-        self._side: dict[tuple[str, Side], dict[str, Working]] = {}  # the open ones of each (ticker, side)
+        self.by_side: dict[tuple[str, Side], dict[str, Working]] = {}  # the open ones of each (ticker, side)
         self._ids: dict[str, str] = {}  # order_id -> client_order_id
 
     def id_of(self, client_order_id: str, order_id: str) -> str:
@@ -269,7 +269,7 @@ class OwnOrders:
     def file(self, w: Working) -> None:
         "Put an order into the index that it belongs to; one that has filled completely is done, unless it is being enlarged"
         if w.state is not State.DONE and w.amend is None and w.filled >= w.count: w.rests(False)
-        side = self._side.setdefault((w.ticker, w.side), {})
+        side = self.by_side.setdefault((w.ticker, w.side), {})
         if w.state is not State.DONE or w.open:
             if w.client_order_id not in side: self.open_in[w.ticker] = self.open_in.get(w.ticker, 0) + 1
             self._open[w.client_order_id] = side[w.client_order_id] = w
@@ -287,7 +287,7 @@ class OwnOrders:
 
     def on(self, ticker: str, side: Side) -> list[Working]:
         "Orders in one market and side that aren't done"
-        return [w for w in found.values() if w.state is not _DONE] if (found := self._side.get((ticker, side))) else []
+        return [w for w in found.values() if w.state is not _DONE] if (found := self.by_side.get((ticker, side))) else []
 
     def rest_on(self, ticker: str) -> bool:
         "Whether any order in one market isn't done"
@@ -295,7 +295,7 @@ class OwnOrders:
 
     def open(self, ticker: str, side: Side) -> Count:
         "Contracts that may still trade in one market and side"
-        return sum([w.open for w in found.values()]) if (found := self._side.get((ticker, side))) else 0
+        return sum([w.open for w in found.values()]) if (found := self.by_side.get((ticker, side))) else 0
 
     def resting_by_price(
         self,

@@ -10,19 +10,23 @@ from .account import Account
 from .controls import Controls
 from .halting import Watch
 from .market_state import MarketState
+from .markets import Markets
 from .parameters import LiveParameters
 from .requoting import reducing
 from .views import Views
+from ..model.types import Quote
+from ..risk.events import Change, EventRisk, check_held, overdrawn
 from ..risk.halts import RULES
 from ..strategy.guards import guarded
-from ..strategy.protocol import Quotes
+from ..strategy.protocol import NoQuote, Quotes
 
 # %% ../../nbs/maker/17_target_quotes.ipynb #6a626413
 class TargetQuotes:
     "Decides what a market should have resting"
 
-    def __init__(self, live: LiveParameters, controls: Controls, account: Account, views: Views, watch: Watch):
+    def __init__(self, live: LiveParameters, controls: Controls, account: Account, markets: Markets, views: Views, watch: Watch):
         self._live, self._controls, self._account, self._views, self._watch = live, controls, account, views, watch
+        self._events = markets.totals.events
 
     def blocked(self, slot: MarketState, now_ms: int) -> str:  # empty if it can be quoted
         "Why a market can't be quoted at all"
@@ -46,7 +50,22 @@ class TargetQuotes:
         if slot.market.status == "finalized": return slot.quotes
         if why := self.blocked(slot, now_ms): return Quotes.none(why)
         view, net = self._views.of(slot, now_ms), slot.position.net
-        quotes = guarded(self._live.strategy.quote(view), self._live.guards, view)
+        quotes = self._within_event(slot, guarded(self._live.strategy.quote(view), self._live.guards, view))
         why = "; ".join(f"{h.rule}: {h.reason}" for h in self._watch.halts.on(slot.market.ticker))
         why = why or ("reduce only" if self._controls.reduce_only else "")
         return Quotes(reducing(quotes.bid, net, why), reducing(quotes.ask, net, why)) if why else quotes
+
+    def _within_event(self, slot: MarketState, quotes: Quotes) -> Quotes:
+        "Take away what the event has no room for; what makes its worst outcome better always stays"
+        event = self._events[slot.market.event_ticker]
+        over = overdrawn(self._live.config.limits, event)
+        bid, ask = self._allowed(slot, quotes.bid, event, over), self._allowed(slot, quotes.ask, event, over)
+        return quotes if bid is quotes.bid and ask is quotes.ask else Quotes(bid, ask)
+
+    def _allowed(self, slot: MarketState, quote: Quote | NoQuote, event: EventRisk, over: str) -> Quote | NoQuote:
+        if isinstance(quote, NoQuote): return quote
+        fee = slot.fees.estimate(quote.price, quote.count, False) if slot.fees.maker else 0
+        order = Change(slot.market.ticker, quote.side, quote.price, quote.count, fee)
+        why = check_held(self._live.config.limits, event, order)
+        if over and not why and event.after(order) < event.held: why = over
+        return NoQuote(quote.side, why) if why else quote

@@ -272,9 +272,9 @@ class Command(_Event, frozen=True):
 
 Event: TypeAlias = (
     MarketListed | MarketStatus | MarketUnclear | MarketSettled | BookSnapshot | BookDelta | BookRead | BookStale | Trade
-    | Connection | FeedHealth | ClockRead | ExchangeStatus | BurstWindow | Decide | OrderPlaced | OrderAmended | OrderCanceled | OrderGone
-    | WriteRejected | WriteUnknown | OrderSeen | OrderUnclear | FillSeen | FillUnread | GroupSeen | AccountRead | AccountUnread
-    | Restored | Command
+    | Connection | FeedHealth | ClockRead | ExchangeStatus | BurstWindow | Decide | OrderPlaced | OrderAmended | OrderCanceled
+    | OrderGone | WriteRejected | WriteUnknown | OrderSeen | OrderUnclear | FillSeen | FillUnread | GroupSeen | AccountRead
+    | AccountUnread | Restored | Command
 )
 
 # %% ../../nbs/model/03_messages.ipynb #9564d98b

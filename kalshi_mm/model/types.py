@@ -116,6 +116,7 @@ class Market(Struct, frozen=True):
     fee_multiplier: str = "1"  # a decimal number
     result: str = ""  # yes, no or scalar once it is known
     paid: Price | None = None  # for each YES contract; None until it is settled
+    exclusive: bool = False  # of its event's markets exactly one pays; False also if that isn't known
 
     @property
     def active(self) -> bool:

@@ -23,7 +23,7 @@ class Limits(Struct, frozen=True):
     max_burst: Count = 150 * CONTRACT  # contracts filled in any 15 seconds
     min_balance: Money = 20 * DOLLAR  # free cash, to add to what we hold
     max_event_loss: Money = 500 * DOLLAR  # of an event in its worst outcome, with what is held
-    max_event_resting_loss: Money = 10 * DOLLAR  # for each contract of its largest order: what it may lose beyond that if all filled
+    max_event_resting_loss: Money = 10 * DOLLAR  # more if all filled, for each contract of its largest order
 
 
 def check_order(

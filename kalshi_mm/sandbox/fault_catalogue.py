@@ -182,7 +182,7 @@ _USED = ("yes_price_dollars", "remaining_count_fp", "count_fp", "position_fp", "
 def _spoil_row(reply: Reply, i: Injection, rng: Random) -> Reply:
     "Replace a field that is used, of one row of a list"
     page = msgspec.json.decode(reply.body or b"{}")
-    rows = next((page[name] for name in ("orders", "fills", "market_positions") if page.get(name)), [])
+    rows: list[dict[str, object]] = next((page[name] for name in ("orders", "fills", "market_positions") if page.get(name)), [])
     if not rows: return reply
     row = rng.choice(rows)
     row[rng.choice([name for name in _USED if name in row])] = rng.choice([None, 7.5, "", "brand_new", []])

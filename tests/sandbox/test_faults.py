@@ -361,10 +361,10 @@ async def restart(s: Stage) -> None:
 SEEN: dict[str, Callable[[Stage], Awaitable[None]]] = {
     f.__name__: f for f in (
         drop_frame, duplicate_frame, delay_frame, reorder_frames, garble_frame, add_field_to_frame, new_frame_type,
-        new_word_in_frame, unread_fill, lose_fill, lose_user_order, sequence_jump, sequence_back, slow_subscriber, close_socket, abort_socket,
-        silent_socket, refuse_stream, too_many_requests, server_error, server_error_after, lose_request, lose_answer,
-        delay_answer, garble_answer, truncate_answer, add_field_to_answer, odd_row, new_word_in_answer, clock_skew, exchange_pause,
-        trading_pause, market_pause, tick_change, fee_change, price_gap, group_trigger, restart)
+        new_word_in_frame, unread_fill, lose_fill, lose_user_order, sequence_jump, sequence_back, slow_subscriber, close_socket,
+        abort_socket, silent_socket, refuse_stream, too_many_requests, server_error, server_error_after, lose_request,
+        lose_answer, delay_answer, garble_answer, truncate_answer, add_field_to_answer, odd_row, new_word_in_answer, clock_skew,
+        exchange_pause, trading_pause, market_pause, tick_change, fee_change, price_gap, group_trigger, restart)
 } | {"truncate_frame": garble_frame, "channel_error": terminal_error, "buffer_overflow": terminal_error}
 PARTICULAR: dict[str, dict[str, Any]] = {
     "drop_frame": {"most": 1}, "duplicate_frame": {"most": 1}, "reorder_frames": {"most": 1, "whom": ["orderbook_delta"]},
