@@ -50,7 +50,7 @@ class UnreadFills:
 # %% ../../nbs/maker/13_account.ipynb #5a756a54
 def clock(ms: int) -> str:
     "The time of day of a UTC time"
-    return f"{datetime.fromtimestamp(ms / 1000, UTC):%H:%M:%S}"
+    return f"{datetime.fromtimestamp(ms // 1000, UTC):%H:%M:%S}"
 
 
 class OtherSessions:

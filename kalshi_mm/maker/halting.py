@@ -96,7 +96,8 @@ class Watch:
         burst = sum(c for _, c in self._filled)
         if burst < limits.max_burst: return
         value, limit = contracts(burst), contracts(limits.max_burst)
-        reason = f"{value} contracts filled in {self.burst_ms / 1000:g} seconds, the limit is {limit}"
+        window = f"{self.burst_ms // 1000} seconds" if self.burst_ms >= 1000 else f"{self.burst_ms} ms"
+        reason = f"{value} contracts filled in {window}, the limit is {limit}"
         self.set("fill_burst", reason, now_ms, "", value, limit)
 
     def refused(self, e: WriteRejected, config: Config) -> None:

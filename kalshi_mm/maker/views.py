@@ -83,15 +83,16 @@ class Views:
         if looks.depth > 1:
             bids, asks = (slot.book.others(side, self._books.own(slot, side), looks.depth) for side in _SIDES)
         return View(
-            slot.market, bids, asks, slot.position, slot.fees, now_ms, self._risk(),
+            slot.market, bids, asks, slot.position, slot.fees, now_ms, self._risk(slot),
             self._own(slot, now_ms) if ticker in self._orders.own.open_in else (),
             self.watched.prints.get(ticker, ()), self._event(slot) if looks.event else None,
         )  # fmt: skip
 
-    def _risk(self) -> Risk:
-        limits, day = self._live.config.limits, self._watch.day
-        room = limits.max_total - self._markets.totals.exposures.total
-        return Risk(limits.max_position, max(room, 0), day.pnl if day else 0, limits.max_daily_loss)
+    def _risk(self, slot: MarketState) -> Risk:
+        limits, day, totals = self._live.config.limits, self._watch.day, self._markets.totals
+        room, event = limits.max_total - totals.exposures.total, totals.events[slot.market.event_ticker]
+        return Risk(limits.max_position, max(room, 0), day.pnl if day else 0, limits.max_daily_loss, event.held, event.if_filled,
+                    limits.max_event_loss)  # fmt: skip
 
     def _own(self, slot: MarketState, now_ms: int) -> tuple[OwnOrder, ...]:
         own, ticker = self._orders.own, slot.market.ticker

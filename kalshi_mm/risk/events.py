@@ -17,9 +17,7 @@ from .limits import Limits
 # %% ../../nbs/risk/05_events.ipynb #869e9274
 def covers_all(markets: Iterable[Market]) -> bool:
     "Whether one of these markets must pay, by their strikes"
-    def floor(m: Market) -> float: return float("-inf") if m.floor_strike is None else m.floor_strike
-
-    ladder = sorted(markets, key=lambda m: (floor(m), m.strike_type == "greater"))
+    ladder = sorted(markets, key=lambda m: (m.floor_strike is not None, m.floor_strike or 0, m.strike_type == "greater"))
     if len(ladder) < 2 or (ladder[0].strike_type, ladder[-1].strike_type) != ("less", "greater"): return False
     if any(m.strike_type != "between" or m.cap_strike is None for m in ladder[1:-1]): return False
     begins = ladder[0].cap_strike  # "less than 62": the next one begins at 62

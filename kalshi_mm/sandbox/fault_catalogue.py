@@ -185,7 +185,7 @@ def _spoil_row(reply: Reply, i: Injection, rng: Random) -> Reply:
     rows: list[dict[str, object]] = next((page[name] for name in ("orders", "fills", "market_positions") if page.get(name)), [])
     if not rows: return reply
     row = rng.choice(rows)
-    row[rng.choice([name for name in _USED if name in row])] = rng.choice([None, 7.5, "", "brand_new", []])
+    row[rng.choice([name for name in _USED if name in row])] = rng.choice([None, 7, "", "brand_new", []])
     return replace(reply, body=msgspec.json.encode(page))
 
 

@@ -54,6 +54,9 @@ class Risk(Struct, frozen=True):
     room_in_all: Count = 300 * CONTRACT  # that all markets together may still add, as if every order filled
     day_pnl: Money = 0  # of the New York day so far, marked
     max_daily_loss: Money = 50 * DOLLAR
+    event_held: Money = 0  # profit of this event in its worst outcome, with what is held; below zero for a loss
+    event_if_filled: Money = 0  # likewise, if whatever rests fills that makes it worst
+    max_event_loss: Money = 500 * DOLLAR  # with what is held
 
 # %% ../../nbs/strategy/01_protocol.ipynb #92b0b871
 class Sister(Struct, frozen=True):

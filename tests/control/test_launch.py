@@ -9,6 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -36,7 +37,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
         yield given
         for running in Running.all(given):
             if running.listens:
-                for sig in (signal.SIGKILL, signal.SIGCONT): os.kill(running.pid, sig)
+                with suppress(ProcessLookupError):  # it may end in between
+                    for sig in (signal.SIGKILL, signal.SIGCONT): os.kill(running.pid, sig)
                 until(lambda r=running: not r.listens, "the engine is gone")
     finally: exchange.kill()
 

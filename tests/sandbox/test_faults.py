@@ -273,7 +273,7 @@ async def new_word_in_answer(s: Stage) -> None:
 
 async def odd_row(s: Stage) -> None:
     await s.order()
-    (row,), odd = json.loads((await s.raw("GET", "/portfolio/orders"))[1])["orders"], (None, 7.5, "", "brand_new", [])
+    (row,), odd = json.loads((await s.raw("GET", "/portfolio/orders"))[1])["orders"], (None, 7, "", "brand_new", [])
     assert sum(row[name] in odd for name in ("yes_price_dollars", "remaining_count_fp", "book_side")) == 1
 
 
