@@ -67,7 +67,9 @@ def test_both_figures_are_those_of_a_search_through_all_outcomes_and_fills(
 
 
 @given(HELD, ORDERS, st.integers(1, 100), st.integers(1, 20))
-def test_what_passes_keeps_both_limits_and_what_is_refused_would_break_one(held: list[Held], orders: list[Order], most: int, each: int):
+def test_what_passes_keeps_both_limits_and_what_is_refused_would_break_one(
+    held: list[Held], orders: list[Order], most: int, each: int,
+):
     orders = [o for o in orders if o[0] < len(held)]
     limits, resting = Limits(max_event_loss=most * DOLLAR, max_event_resting_loss=each * DOLLAR), list[Order]()
     for k, side, price, count in orders:
@@ -107,7 +109,8 @@ class Sweeper:
         if self.quotes.get((m.ticker, Side.BID)) and self.rng.random() < 0.8: return
         for side in Side:
             if order_id := self.quotes.pop((m.ticker, side), ""):
-                if any(o.order_id == order_id and o.resting for o in x.orders("rival", ticker=m.ticker)): x.cancel("rival", order_id, now_ms)
+                mine = {o.order_id for o in x.orders("rival", ticker=m.ticker) if o.resting}
+                if order_id in mine: x.cancel("rival", order_id, now_ms)
         for side in Side:
             price: Price = (middle - side.sign * half) * CENT
             best = x.top(m.ticker)[side is Side.BID]  # the other side's best
