@@ -320,13 +320,12 @@ def place_body(
         "side": action.side.value,
         "price": price_str(action.price),
         "count": count_str(action.count),
-        "time_in_force": "good_till_canceled",
-        "expiration_time": action.expiration_s,
-        "post_only": True,
+        "time_in_force": "immediate_or_cancel" if action.takes else "good_till_canceled",
         "self_trade_prevention_type": "taker_at_cross",
         "cancel_order_on_pause": True,
         "exchange_index": exchange_index,
     }
+    body |= {"reduce_only": True} if action.takes else {"post_only": True, "expiration_time": action.expiration_s}
     return body | ({"order_group_id": group_id} if group_id else {})
 
 

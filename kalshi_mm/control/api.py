@@ -13,6 +13,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,7 +34,7 @@ from ..engine.activity import CommandRow
 from ..engine.engine import Engine
 from ..engine.status import EngineStatus, MarketStatus
 from ..maker.maker import MarketMaker
-from ..model.numbers import contracts, money_str
+from ..model.numbers import CENT, contracts, money_str
 from kalshi_mm.panel.snapshot import (
     About,
     FillRow,
@@ -233,6 +234,17 @@ def add_commanding(app: FastAPI, desk: Desk) -> None:
     @app.post("/api/strategy/stop", responses=answers_of(dict))
     async def stop(request: Request) -> Response: return _json(desk.command(request, "stop"))
 
+    @app.post("/api/strategy/flatten", responses=answers_of(dict))
+    async def flatten(
+        request: Request,
+        patience_s: Annotated[int, Body(ge=0, le=3600)] = 60,
+        cost_cents: Annotated[Decimal, Body(ge=0, le=99, decimal_places=2)] = Decimal(3),
+    ) -> Response:
+        "Leave all positions: quote at the touch, then take what costs no more than this against the middle; stop at the end"
+        desk.in_time(request, "flatten")
+        if engine.maker.killed: raise desk.refuse(request, "flatten", "", No(409, f"killed, {engine.latch.reason}: rearm first"))
+        return _json(desk.command(request, "flatten", f"[{patience_s},{int(cost_cents * CENT)}]"))
+
     @app.post("/api/strategy/end", responses=answers_of(dict))
     async def end(request: Request) -> Response:
         engine.end(f"by {desk.who(request)}")
@@ -255,9 +267,9 @@ def add_commanding(app: FastAPI, desk: Desk) -> None:
     async def accept(request: Request) -> Response:
         "Accept the exchange's count where nothing explains a difference"
         desk.in_time(request, "accept")
-        drift = engine.maker.halts.active.get("drift")
-        if drift is None: raise desk.refuse(request, "accept", "", No(409, "nothing to accept: no difference is unexplained"))
-        return _json(desk.command(request, "accept") | {"accepted": drift.reason})
+        open_ = [h.reason for h in engine.maker.halts.active.values() if h.rule in ("drift", "unread_fill")]
+        if not open_: raise desk.refuse(request, "accept", "", No(409, "nothing to accept: no difference is unexplained"))
+        return _json(desk.command(request, "accept") | {"accepted": "; ".join(open_)})
 
     @app.put("/api/parameters", responses=answers_of(dict))
     @app.post("/api/parameters", responses=answers_of(dict))

@@ -74,8 +74,8 @@ class Refused(KalshiMMError):
         super().__init__(why)
 
 
-_ADDS_RISK = ("/api/strategy/start", "/api/strategy/reduce-only", "/api/risk/rearm", "/api/risk/reset", "/api/account/accept",
-              "/api/parameters")  # and resume of a market
+_ADDS_RISK = ("/api/strategy/start", "/api/strategy/flatten", "/api/strategy/reduce-only", "/api/risk/rearm", "/api/risk/reset",
+              "/api/account/accept", "/api/parameters")  # and resume of a market
 
 
 def adds_risk(

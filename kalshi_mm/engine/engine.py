@@ -36,12 +36,12 @@ from .verification import verify_empty
 from ..feed.feed import Feed, TwinFeed
 from ..maker.halting import BURST_MS
 from ..maker.maker import MarketMaker
+from ..maker.target_quotes import stopping
 from kalshi_mm.model.messages import (
     Action, BurstWindow, Cancel, CancelAll, Command, Event, FillSeen, FillUnread, GroupSeen, ReadAccount,
 )
 from ..model.numbers import KalshiMMError
 from ..model.types import is_ours
-from ..risk.halts import RULES
 
 # %% ../../nbs/engine/20_engine.ipynb #f14e6425
 class EngineError(KalshiMMError):
@@ -50,8 +50,8 @@ class EngineError(KalshiMMError):
 
 def recall_reason(maker: MarketMaker, ticker: str) -> str:  # empty if it may leave
     "Why a write that the core asked for earlier must not leave any more"
-    stops = [h.rule for h in maker.halts.on(ticker) if not RULES[h.rule].reduces]
-    return f"halted, {', '.join(stops)}" if stops else "" if maker.quoting else "stopped"
+    stops = [h.rule for h in stopping(maker.halts.on(ticker), maker.controls.flatten is not None)]
+    return f"halted, {', '.join(stops)}" if stops else "" if maker.controls.sending else "stopped"
 
 
 def known_orders(maker: MarketMaker) -> list[Cancel]:

@@ -89,7 +89,7 @@ class Status(Struct, frozen=True):
 
     ts_ms: int  # UTC
     session: str
-    state: str  # killed, halted, quoting, stopping (orders still out) or stopped
+    state: str  # killed, halted, flattening, quoting, stopping (orders still out) or stopped
     halts: list[HaltStatus]
     resting: int  # orders of ours that rest or may rest
     foreign: int  # orders of others on this account
@@ -144,6 +144,7 @@ def _halt(h: Halt) -> HaltStatus:
 def _state(maker: MarketMaker) -> str:
     if maker.killed: return "killed"
     if any(not h.market for h in maker.halts.active.values()): return "halted"
+    if maker.controls.flatten: return "flattening"
     if maker.quoting: return "quoting"
     return "stopping" if maker.resting else "stopped"
 

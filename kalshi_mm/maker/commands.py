@@ -6,14 +6,17 @@
 __all__ = ['Commands']
 
 # %% ../../nbs/maker/14_commands.ipynb #25a03910
+from msgspec import DecodeError, json
+
 from .account import Account
-from .controls import Controls
+from .controls import Controls, Flatten
 from .external_cancels import RULE as ELSEWHERE
 from .halting import Watch
 from .markets import Markets
 from .outbox import Outbox
 from .parameters import LiveParameters
 from ..model.messages import CancelAll, Command
+from ..model.numbers import Price, cents
 from ..strategy.parameters import BadParameter
 
 # %% ../../nbs/maker/14_commands.ipynb #56a91471
@@ -32,6 +35,7 @@ class Commands:
         match e.verb:
             case "start" if not self._watch.killed: self._controls.start()
             case "stop": self._controls.stop(e.ts_ms + self._live.config.patience_ms)
+            case "flatten" if not self._watch.killed: self._flatten(e)
             case "kill" | "kill_all": self._kill(e)
             case "halt": self._watch.set("error", e.detail, e.ts_ms)
             case "rearm":
@@ -40,7 +44,7 @@ class Commands:
                     if halts.of(rule): self._watch.release(rule, e.who)
             case "reset" if e.detail != "kill": self._watch.release(e.detail, e.who)
             case "reconcile": reconciler.reads.soon()
-            case "accept" if "drift" in halts.active:
+            case "accept" if halts.of("drift") or halts.of("unread_fill"):
                 self._outbox.notify("warning", f"{e.who}: {reconciler.accept(self._account.orders)}")
             case "reduce_only" if e.detail in ("on", "off"):
                 self._controls.reduce_only = e.detail == "on"
@@ -52,8 +56,16 @@ class Commands:
                 while_killed = " while killed" if self._watch.killed else ""
                 self._outbox.notify("warning", f"{text!r} from {e.who} does nothing{while_killed}")
 
+    def _flatten(self, e: Command) -> None:
+        try: patience_s, cost = json.decode(e.detail, type=tuple[int, Price])
+        except DecodeError as err: return self._outbox.notify("warning", f"flatten by {e.who} refused: {err}")
+        self._controls.leave(Flatten(e.ts_ms, 1000 * patience_s, cost))
+        held = [t for t, s in self._markets.listed.items() if s.position.net and s.quoted]
+        text = f"{e.who} leaves {len(held)} positions: quotes at the touch for {patience_s} s, then takes others' quotes"
+        self._outbox.notify("info", f"{text} up to {cents(cost)} from the middle")
+
     def _kill(self, e: Command) -> None:
-        self._controls.quoting = False
+        self._controls.quoting, self._controls.flatten = False, None
         self._account.elsewhere_cancels.explained()
         self._watch.set("kill", f"by {e.who}{': ' + e.detail if e.detail else ''}", e.ts_ms)
         if not self._account.reconciler.reads.reading: self._account.ask("to see that nothing rests after the kill", e.ts_ms)

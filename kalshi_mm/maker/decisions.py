@@ -8,7 +8,7 @@ __all__ = ['Decisions', 'reduces']
 # %% ../../nbs/maker/19_decisions.ipynb #4d002611
 from .account import Account
 from .books import Books
-from .controls import Controls
+from .controls import Controls, Flatten
 from .external_cancels import RULE as ELSEWHERE
 from .halting import Watch
 from .market_state import MarketState
@@ -21,12 +21,14 @@ from .requoting import plan
 from .target_quotes import TargetQuotes
 from .views import Views
 from ..model.messages import Amend, Cancel, Place, ReadBooks
+from ..model.numbers import ONE, cents, contracts
 from ..model.types import Market, Side
 
 # %% ../../nbs/maker/19_decisions.ipynb #588d09bd
 _BEAT_MS = 250
 _AT_ONCE = 90  # markets that one decision looks at, unless orders of ours rest in more: some milliseconds
 _A_BEAT = 60  # markets that a beat looks through: fewer, so that it leaves room for those that have changed
+_END_MS = 5_000  # after others' quotes were first taken, before what is left of a position is reported
 _FORGET_MS = 60_000  # no message about an order that has ended arrives later than this
 
 
@@ -41,12 +43,14 @@ class Decisions:
         self._targets = TargetQuotes(live, controls, account, markets, views, watch)
         self._beat_ms = 0  # UTC, of the last one
         self._tagged = False  # whether the stream marked our orders at the last decision
+        self._took_ms: dict[str, int] = {}  # by ticker: UTC, when a position was last left by taking
 
     def decide(self, now_ms: int) -> None:
         "Value, measure, and bring the resting orders to the target quotes"
         markets, watch = self._markets, self._watch
         beat = markets.decide_all or now_ms - self._beat_ms >= _BEAT_MS
         if beat: self._tend(now_ms)
+        if self._controls.flatten: self._end_flatten(self._controls.flatten, now_ms)
         tickers = markets.turns.take(_AT_ONCE, self._account.orders.own.open_in.keys())
         for ticker in tickers: self._value(markets.listed[ticker], now_ms)
         if watch.day or self._account.reconciler.reads.ready:  # losses of before the first day aren't its own
@@ -56,7 +60,8 @@ class Decisions:
             tickers += self._woken(tickers, now_ms)
             if len(tickers) > 1: tickers.sort(key=markets.place.__getitem__)
         elif len(tickers) > 1: tickers.sort()
-        if tickers and (writes := self._writes(tickers, now_ms)): self.gate.send(writes, now_ms)
+        if tickers and (writes := self._writes(tickers, now_ms)):
+            self.gate.send(writes, now_ms, self._controls.flatten is not None)
 
     def _woken(self, taken: list[str], now_ms: int) -> list[str]:
         "Take those also that wait for a time, for room, or to hear of a halt"
@@ -99,6 +104,10 @@ class Decisions:
             writes += plan(slot.market, quotes.bid, bids, churn, now_ms)
             writes += plan(slot.market, quotes.ask, asks, churn, now_ms)
             if slot.position.net: writes = [(-1, w) if n == 0 and reduces(slot, w) else (n, w) for n, w in writes]
+            if self._controls.flatten and not bids + asks and (order := self._targets.taking(slot, now_ms)):
+                if now_ms >= self._took_ms.get(ticker, 0) + self._live.config.retry_ms:
+                    self._took_ms[ticker] = now_ms
+                    writes.append((-ONE, order))
             self._set_alarm(slot.market, bids + asks, now_ms)
         if len(writes) > 1: writes.sort(key=lambda w: w[0])
         return [a for _, a in writes] if writes else []
@@ -131,6 +140,23 @@ class Decisions:
         markets.exposed.clear()
         self._watch.exposure(markets.totals.exposures, sorted(exposed, key=markets.place.__getitem__), config.limits, now_ms)
         for market, reason in account.elsewhere_cancels.due(now_ms): self._watch.set(ELSEWHERE, reason, now_ms, market)
+
+    def _end_flatten(self, flatten: Flatten, now_ms: int) -> None:
+        "End where nothing is held any more, or nothing more can be left at the cost allowed, and report what remains"
+        markets, resting = self._markets.listed, self._account.orders.own.open_in
+        held = [s for s in markets.values() if s.position.net and s.quoted and s.market.status != "finalized"]
+        if resting and now_ms < flatten.crosses_ms + _END_MS: return
+        if held and (now_ms < flatten.crosses_ms + _END_MS or any(self._targets.taking(s, now_ms) for s in held)): return
+        self._controls.stop(now_ms + self._live.config.patience_ms)
+        self._markets.decide_all = True
+        left = "; ".join(f"{contracts(s.position.net)} {s.market.ticker}, {self._why_held(s, flatten, now_ms)}" for s in held)
+        self._outbox.notify("warning" if held else "info", f"flattened; {left or 'nothing'} is still held")
+
+    def _why_held(self, slot: MarketState, flatten: Flatten, now_ms: int) -> str:
+        if why := self._targets.blocked(slot, now_ms): return why
+        best = self._books.others(slot)[slot.position.net < 0]
+        if best is None: return "nobody else quotes"
+        return f"{cents(best[0])} is more than {cents(flatten.cost)} from the middle of {cents(slot.value)}"
 
     def _look_through(self, slot: MarketState, now_ms: int) -> None:
         ticker = slot.market.ticker

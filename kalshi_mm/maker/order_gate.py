@@ -119,7 +119,12 @@ class OrderGate:
         self._crosses, self._cash = Crosses(), Cash()
         self._locks: dict[str, Money] = {}  # by client_order_id: what a write in flight locks, if it locks anything
 
-    def send(self, writes: list[Place | Amend | Cancel], now_ms: int) -> None:
+    def send(
+        self,
+        writes: list[Place | Amend | Cancel],
+        now_ms: int,  # UTC
+        leaving: bool = False,  # a person wants to leave all positions: each order only reduces one, whatever the others are
+    ) -> None:
         "Send what the limits and the writes in flight allow, in the order given"
         config, orders, exposures = self._live.config, self._orders, self._markets.totals.exposures
         self._markets.expose(orders)
@@ -133,6 +138,9 @@ class OrderGate:
                 self._outbox.add(a)
                 continue
             w = orders.all[a.client_order_id] if isinstance(a, Amend) else None
+            if isinstance(a, Place) and a.takes:
+                self._write(a, now_ms)  # it makes a position smaller, as a person wants it
+                continue
             if (fitting := self._fitted(a, w, now_ms)) is None: continue
             a = fitting
             more = max(a.count - (w.count if w else 0), 0)
@@ -142,7 +150,7 @@ class OrderGate:
                 if w is None or (a.price == w.price and not due(w, config.quote_lifetime_s, now_ms)): continue
                 a, more = structs.replace(a, count=w.count), 0  # it may still move or be renewed, as large as it is
             event, change = self._event_change(a, w)
-            if why := check_event(config.limits, event, change):
+            if not leaving and (why := check_event(config.limits, event, change)):
                 self._show_refusal(a, why)
                 self._pressed[a.ticker] = event.held, event.if_filled
                 if (kept := self._renewed(a, w, now_ms)) is None: continue
@@ -248,7 +256,7 @@ class OrderGate:
         if self._cash.accepted(lock, e.ts_ms): self._outbox.notify("info", "there is cash again for orders of full size")
         if w := self._orders.all.get(e.client_order_id):
             if rests: self._crosses.rests(w.ticker, w.side)
-            else: self._crossed(w, e.ts_ms)  # accepted and cancelled at once (FACTS 3.7)
+            elif not w.takes: self._crossed(w, e.ts_ms)  # accepted and cancelled at once (FACTS 3.7)
 
     def _crossed(self, w: Working, now_ms: int) -> None:
         if self._crosses.crossed(w.ticker, w.side, now_ms) == _CROSSES:

@@ -51,6 +51,7 @@ class Working:
     refused_ms: int = 0  # UTC, when a change or a cancel of it was last refused
     amend: Amend | None = None  # in flight, or unknown whether it happened
     doubt: str = ""  # why it is unknown
+    takes: bool = False  # it trades at once and never rests
 
     @property
     def open(self) -> Count:
@@ -65,7 +66,7 @@ class Working:
 
     @property
     def idle(self) -> bool:
-        "Whether it rests with no write in flight, so that it may be changed"
+        "Whether it rests with no write in flight"
         return self.state is _RESTING
 
     def rests(self, rests: bool = True) -> None:
@@ -339,15 +340,15 @@ class Orders:
     def sent(self, a: Place, now_ms: int) -> Working:
         "Add a new order that was sent; ValueError if its id was used before"
         if a.client_order_id in self.all: raise ValueError(f"{a.client_order_id} was used before")
-        w = Working(a.client_order_id, a.ticker, a.side, a.price, a.count, a.expiration_s, now_ms, a.reason, changed_ms=now_ms)
+        w = Working(a.client_order_id, a.ticker, a.side, a.price, a.count, a.expiration_s, now_ms, a.reason, takes=a.takes)
+        w.changed_ms = now_ms
         self.all[w.client_order_id] = w
         self.own.file(w)
         return w
 
     def canceling_all(self, now_ms: int) -> None:
         "Note a cancel of everything: no answer comes for each order, and it may miss those in flight"
-        for w in self.own.pending():
-            if not w.idle: continue
+        for w in [w for w in self.own.pending() if w.idle]:
             w.state, w.changed_ms = State.CANCELING, now_ms
             self.own.note(w)
 
@@ -382,8 +383,7 @@ class Orders:
 
     def unknown(self, e: WriteUnknown) -> None:
         "Note that no answer came"
-        w = self.all.get(e.client_order_id)
-        if w and w.write is e.verb: self.own.doubt(w, f"no answer to {e.verb}: {e.reason}", e.ts_ms)
+        if (w := self.all.get(e.client_order_id)) and w.write is e.verb: self.own.doubt(w, f"no answer to {e.verb}: {e.reason}", e.ts_ms)
 
     # reports of the stream and the lists
     def seen(

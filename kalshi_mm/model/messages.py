@@ -265,9 +265,9 @@ class Restored(_Event, frozen=True):
 class Command(_Event, frozen=True):
     "A command of a person or a program"
 
-    verb: str  # start, stop, kill, kill_all, halt, rearm, reset, reduce_only, pause, resume, reconcile, accept, set
+    verb: str  # start, stop, flatten, kill, kill_all, halt, rearm, reset, reduce_only, pause, resume, reconcile, accept, set
     who: str  # cli, api, notebook, signal
-    detail: str = ""  # the reason; for reset the rule, for reduce_only on or off, for pause and resume a ticker, for set JSON
+    detail: str = ""  # reason; rule of reset, on or off of reduce_only, ticker of pause and resume, JSON of set and flatten
 
 
 Event: TypeAlias = (
@@ -283,7 +283,7 @@ class _Action(Struct, frozen=True, tag=True, tag_field="t"):
 
 
 class Place(_Action, frozen=True):
-    "Place a post-only limit order"
+    "Place a post-only limit order, or one that takes and doesn't rest"
 
     client_order_id: str
     ticker: str
@@ -291,6 +291,7 @@ class Place(_Action, frozen=True):
     price: Price
     count: Count
     expiration_s: int  # UTC seconds, when the exchange drops it by itself
+    takes: bool = False  # instead: trade at once with what stands at this price or a better one, never past no position
 
 
 class Amend(_Action, frozen=True):

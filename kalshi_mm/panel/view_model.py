@@ -39,6 +39,7 @@ def state_of(s: Json, now_ms: int) -> str:
         case "quoting" if now_ms - e["began_ms"] < 60_000 and not all(done for _, done in _syncing(s)): return "STARTING"
         case "quoting": return "REDUCING" if s["reduce_only"] else "RUNNING"
         case "stopping": return "STOPPING"
+        case "flattening": return "FLATTENING"
         case _: return "STOPPED"
 
 
@@ -51,6 +52,7 @@ def note_of(s: Json, state: str, now_ms: int) -> str:
         case "STARTING": return " · ".join(f"{'✓' if done else '…'} {step}" for step, done in _syncing(s))
         case "RUNNING": return f"quotes out in {quoted} of {len(s['markets'])} markets"
         case "REDUCING": return "on a person's command, only the side that reduces each position is quoted"
+        case "FLATTENING": return "on a person's command, all positions are left; then quoting stops"
         case "STOPPING": return f"{_n(m['resting'], 'order')} still to be cancelled"
         case "HALTED": return _halt_note(m["halts"], m["resting"])
         case "KILLING": return "orders are being cancelled; another press tries again"
@@ -99,7 +101,7 @@ def _live(s: Json) -> dict[str, Any]:
 def buttons(s: Json, state: str) -> dict[str, Any]:
     "The buttons: label, whether it is enabled, tip, and a confirmation if it needs one"
     killed = state in ("KILLED", "KILLING")
-    stoppable = state in ("RUNNING", "REDUCING", "STARTING", "HALTED", "STOPPING")
+    stoppable = state in ("RUNNING", "REDUCING", "FLATTENING", "STARTING", "HALTED", "STOPPING")
     return {
         "start": _start(s, state),
         "stop": {"label": "Abort" if state == "STARTING" else "Stop quoting", "on": stoppable,

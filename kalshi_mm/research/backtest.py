@@ -118,8 +118,10 @@ class Member:
         x, us = self._exchange, self._account
         match a:
             case Place():
-                new = NewOrder(account=us, ticker=a.ticker, side=a.side, price=a.price, count=a.count, post_only=True,
-                               client_order_id=a.client_order_id, expiration_ms=a.expiration_s * 1000)  # fmt: skip
+                new = NewOrder(account=us, ticker=a.ticker, side=a.side, price=a.price, count=a.count, post_only=not a.takes,
+                               client_order_id=a.client_order_id, reduce_only=a.takes,
+                               expiration_ms=None if a.takes else a.expiration_s * 1000,
+                               time_in_force="immediate_or_cancel" if a.takes else "good_till_canceled")  # fmt: skip
                 o = x.place(new, now)
                 return OrderPlaced(back, a.client_order_id, o.order_id, o.filled, o.remaining)
             case Amend():

@@ -16,13 +16,17 @@ class Rule(Struct, frozen=True):
     todo: str  # what a person can do
     latched: bool = False  # only a person ends it
     reduces: bool = False  # orders that reduce a position go on
+    leaves: bool = False  # a person may flatten all the same
 
 
 RULES: dict[str, Rule] = {
-    "daily_loss": Rule("when a person resets it", "understand the loss, then reset; the loss counts from there anew", True),
-    "drawdown": Rule("when a person resets it", "understand the fall, then reset; the peak counts from there anew", True),
+    "daily_loss": Rule("when a person resets it",
+                       "understand the loss, then reset; the loss counts from there anew", True, leaves=True),
+    "drawdown": Rule("when a person resets it",
+                     "understand the fall, then reset; the peak counts from there anew", True, leaves=True),
     "rejects": Rule("when a person resets it", "read the refusals in the journal; reset when their cause is gone", True),
-    "fill_burst": Rule("when a person resets it", "look at who traded and why; reset when the quotes are right", True),
+    "fill_burst": Rule("when a person resets it",
+                       "look at who traded and why; reset when the quotes are right", True, leaves=True),
     "group": Rule("when a person resets it", "the exchange stopped our order group; reset it here and there", True),
     "other_engine": Rule("when a person resets it", "end one of them; `kalshi-mm check` tells of this machine; then reset", True),
     "other_session": Rule("when they have expired", "wait; if an engine of yours runs on another machine, end one of them"),
