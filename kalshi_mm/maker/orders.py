@@ -383,7 +383,8 @@ class Orders:
 
     def unknown(self, e: WriteUnknown) -> None:
         "Note that no answer came"
-        if (w := self.all.get(e.client_order_id)) and w.write is e.verb: self.own.doubt(w, f"no answer to {e.verb}: {e.reason}", e.ts_ms)
+        w, why = self.all.get(e.client_order_id), f"no answer to {e.verb}: {e.reason}"
+        if w and w.write is e.verb: self.own.doubt(w, why, e.ts_ms)
 
     # reports of the stream and the lists
     def seen(
