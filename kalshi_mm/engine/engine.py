@@ -36,7 +36,7 @@ from .verification import verify_empty
 from ..feed.feed import Feed, TwinFeed
 from ..maker.maker import MarketMaker
 from kalshi_mm.model.messages import (
-    Action, Cancel, CancelAll, Command, Event, FillSeen, GroupSeen, ReadAccount,
+    Action, BudgetRead, Cancel, CancelAll, Command, Event, FillSeen, GroupSeen, ReadAccount,
 )
 from ..model.numbers import KalshiMMError
 from ..model.types import is_ours
@@ -169,7 +169,8 @@ class Engine:
         self.inbox.open()
         await self._begin()
         if quote: self.command("start", "run")
-        work = (self.feed.run(), self.monitors.watch_exchange(), self.monitors.watch_stream(), self.kills.verify())
+        work = (self.feed.run(), self.monitors.watch_exchange(), self.monitors.watch_stream(), self.monitors.watch_keys(),
+                self.kills.verify())
         timer = self.inbox.call_later(for_s, self.end, f"after {for_s:g} s") if for_s is not None else None
         try:
             async with self.fault.watching(*work):
@@ -199,6 +200,7 @@ class Engine:
         opened = [m.open_ms for m in await self.discovery.look()]
         self.gateway.fills_since_ms = min([last_fill_ms or self.discovery.first_ms, *opened])  # whole lives of open markets
         await self.monitors.read_exchange()
+        self.inbox.put(BudgetRead(self.now_ms(), *self.client.write_budget))
         self.breaker.limit = self.maker.config.limits.max_burst
         if not {"kill", "group"} & self.maker.halts.active.keys(): await self.breaker.open(self.client.shards.values())
 

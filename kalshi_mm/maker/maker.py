@@ -23,9 +23,10 @@ from .reconcile import Reconciler
 from .views import Views, Watched
 from .decisions import Decisions
 from kalshi_mm.model.messages import (
-    AccountRead, AccountUnread, Action, BookDelta, BookRead, BookSnapshot, BookStale, ClockRead, Command, Connection, Decide,
-    Event, ExchangeStatus, FeedHealth, FillSeen, GroupSeen, MarketListed, MarketSettled, MarketStatus, MarketUnclear,
-    OrderAmended, OrderCanceled, OrderGone, OrderPlaced, OrderSeen, OrderUnclear, Restored, Trade, WriteRejected, WriteUnknown,
+    AccountRead, AccountUnread, Action, BookDelta, BookRead, BookSnapshot, BookStale, BudgetRead, ClockRead, Command,
+    Connection, Decide, Event, ExchangeStatus, FeedHealth, FillSeen, GroupSeen, MarketListed, MarketSettled, MarketStatus,
+    MarketUnclear, OrderAmended, OrderCanceled, OrderGone, OrderPlaced, OrderSeen, OrderUnclear, Restored, Trade,
+    WriteRejected, WriteUnknown,
 )
 from ..model.numbers import Money
 from ..model.types import Order, Position
@@ -52,7 +53,7 @@ class EventRouter:
             Connection: self._connection, ExchangeStatus: self._exchange_status, GroupSeen: self._order_group,
             FeedHealth: lambda e: watch.feed(e, live.config), ClockRead: lambda e: watch.clock(e, live.config),
             OrderSeen: account.order_seen, OrderUnclear: account.order_unclear, FillSeen: self._fill_seen,
-            AccountRead: account.read, AccountUnread: account.unread,
+            BudgetRead: decisions.gate.budget, AccountRead: account.read, AccountUnread: account.unread,
             Restored: self._restored, Command: commands.do, Decide: lambda e: decisions.decide(e.ts_ms),
         }  # fmt: skip
         for answer in (OrderPlaced, OrderAmended, OrderCanceled, OrderGone, WriteRejected, WriteUnknown):

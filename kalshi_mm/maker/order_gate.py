@@ -13,9 +13,9 @@ from .halting import Watch
 from .markets import Markets
 from .outbox import Outbox
 from .parameters import LiveParameters
-from .requoting import due
+from .requoting import due, renewable
 from kalshi_mm.model.messages import (
-    Amend, Cancel, OrderAmended, OrderCanceled, OrderGone, OrderPlaced, Place, WriteRejected, WriteUnknown,
+    Amend, BudgetRead, Cancel, OrderAmended, OrderCanceled, OrderGone, OrderPlaced, Place, WriteRejected, WriteUnknown,
 )
 from ..model.numbers import Count
 from ..model.types import Side, client_id
@@ -38,6 +38,9 @@ class OrderGate:
         self._hold_ms = 0  # UTC: nothing but cancels leaves before
         self._waiting: set[str] = set()  # markets with a write that waits for those in flight, or until then
         self._refused: dict[str, Count] = {}  # markets with a write that a limit has refused: the total at the time
+        self._budget: BudgetRead | None = None  # None until it was read
+        self._left_out: dict[str, None] = {}  # markets that aren't quoted because the write budget carries no more, in this order
+        self._told = False  # whether that was reported
 
     def send(self, writes: list[Place | Amend | Cancel], now_ms: int) -> None:
         "Send what the limits and the writes in flight allow, in the order given"
@@ -52,6 +55,10 @@ class OrderGate:
                 orders.own.canceling(orders.all[a.client_order_id], now_ms)
                 self._outbox.add(a)
                 continue
+            if isinstance(a, Place) and (full := self._beyond_budget(a)):
+                self._show_refusal(a, full)
+                self._left_out[a.ticker] = None
+                continue
             w = orders.all[a.client_order_id] if isinstance(a, Amend) else None
             more = max(a.count - (w.count if w else 0), 0)
             if more and (why := check_order(config.limits, exposures, a.ticker, a.side, more)):
@@ -65,21 +72,44 @@ class OrderGate:
                 self._write(a, now_ms)
             else: self._waiting.add(a.ticker)
 
+    def budget(self, e: BudgetRead) -> None:
+        "Take the account's write budget"
+        self._budget = e
+
+    @property
+    def _room(self) -> int:
+        "In how many more markets quotes can be kept alive, one for each side"
+        assert self._budget
+        carried = renewable(self._budget.refill, self._budget.renewal, self._live.config.quote_lifetime_s)
+        return carried // 2 - len(self._orders.own.open_in)
+
+    def _beyond_budget(self, a: Place) -> str:  # empty if the budget carries it
+        "Why a market can't be quoted beside the others; an order that reduces a position always can"
+        own = self._orders.own.open_in
+        if self._budget is None or self._room >= (0 if a.ticker in own else 1): return ""
+        if self._markets.listed[a.ticker].position.net * a.side.sign < 0: return ""
+        why = f"the account's write budget keeps quotes in {len(own)} markets alive, and they rest elsewhere"
+        if not self._told: self._outbox.notify("warning", f"not every market can be quoted: {why}")
+        self._told = True
+        return why
+
     @property
     def holds(self) -> bool:
         "Whether any write did not leave"
-        return bool(self._waiting or self._refused)
+        return bool(self._waiting or self._refused or self._left_out)
 
     def looked_at(self, ticker: str) -> None:
         "Forget what did not leave in a market, because it is decided anew"
         self._waiting.discard(ticker)
         self._refused.pop(ticker, None)
+        self._left_out.pop(ticker, None)
 
     def ready(self, now_ms: int) -> list[str]:
         "The markets in which something that did not leave could leave now"
         if not self.holds: return []
         free = len(self._orders.own.busy) < self._live.config.writes_in_flight and now_ms >= self._hold_ms
         room = [t for t, total in self._refused.items() if self._markets.totals.exposures.total < total]
+        if free and self._left_out: room += [*self._left_out][: max(self._room, 0)]
         return [*self._waiting, *room] if free else room
 
     def _write(self, a: Place | Amend, now_ms: int) -> None:
