@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ApiError', 'Unreachable', 'Ambiguous', 'Rejected', 'RateLimited', 'AuthFailed', 'NotFound', 'ExchangeClosed',
-           'is_page', 'plain', 'error_text', 'error_of', 'never_sent', 'ProxyError', 'proxy_for', 'exchange_name',
-           'failure_text', 'clock_bounds', 'narrowed', 'Answer', 'Transport']
+           'is_page', 'plain', 'error_text', 'error_of', 'never_sent', 'ProxyError', 'proxy_for', 'proxy_login',
+           'exchange_name', 'failure_text', 'clock_bounds', 'narrowed', 'Answer', 'Transport']
 
 # %% ../../nbs/client/05_transport.ipynb #b4f6da7c
 import re
@@ -176,6 +176,12 @@ def proxy_for(
     where = f"{given.scheme}://{given.hostname}"  # without a password
     raise ProxyError(f"the proxy {where} of the environment can't be used: name an http one, or put {host} into NO_PROXY")
 
+
+def proxy_login(proxy: str) -> dict[str, str] | None:  # None if it has none
+    "The headers that carry the name and password of a proxy's address"
+    auth = urlsplit(proxy)
+    return make_headers(proxy_basic_auth=unquote(f"{auth.username}:{auth.password or ''}")) if auth.username else None
+
 # %% ../../nbs/client/05_transport.ipynb #90a9ec21
 def exchange_name(url: str) -> str:
     "The exchange at an address, as people call it"
@@ -257,8 +263,7 @@ class Transport:
     ):  # ProxyError if the environment's proxy can't be used
         config = cast(Any, Configuration(host=host.rstrip("/"), retries=False))
         config.connection_pool_maxsize, config.proxy = connections, proxy_for(host)
-        if config.proxy and (auth := urlsplit(config.proxy)).username:
-            config.proxy_headers = make_headers(proxy_basic_auth=unquote(f"{auth.username}:{auth.password or ''}"))
+        if config.proxy: config.proxy_headers = proxy_login(config.proxy)
         self._api = cast(Any, ApiClient(config))  # the SDK is typed in part only
         pool = self._api.rest_client.pool_manager
         pool.request = partial(pool.request, redirect=False)  # a signed call is sent once, whatever the library's version does

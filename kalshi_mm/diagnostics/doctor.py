@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['T', 'settings_finding', 'strategy_finding', 'owner_finding', 'latch_finding', 'disk_finding', 'journal_findings',
-           'order_findings', 'position_finding', 'probe', 'examine']
+           'order_findings', 'position_finding', 'alert_findings', 'probe', 'examine']
 
 # %% ../../nbs/diagnostics/03_doctor.ipynb #0e7d86f3
 import asyncio
@@ -20,10 +20,11 @@ from ..client.credentials import Credentials, wall_ms
 from ..client.rest import Client
 from ..client.transport import ApiError
 from ..client.venue import Venue
-from ..config import Settings
+from ..config import SECRETS, Env, Settings
 from ..control.runtime import Home
 from .check import CheckReport, Finding, check_account, failure, ok, place_finding, warning
 from .stream_trial import proxy_finding, try_stream
+from ..engine.alerts import Alert, AlertError, Heartbeat, places
 from ..engine.journal import Journal, JournalError
 from ..engine.lock import Owner, held_by
 from ..engine.strategies import choose
@@ -127,6 +128,30 @@ def position_finding(
     text = f"{len(off)} differ, such as {t}: the exchange has {there}, the journal {here}{elsewhere}"
     return warning("positions", text, "if it was traded by hand or elsewhere: the next run reads the fills from the exchange")
 
+# %% ../../nbs/diagnostics/03_doctor.ipynb #bf7d9ae9
+def alert_findings(
+    settings: Settings,
+    trying: bool,  # send one
+    now_ms: int,  # UTC
+) -> list[Finding]:
+    "Who is told when something stops, and, if tried, whether that arrives"
+    todo = "see ALERT_WEBHOOK_URL, ALERT_URLS and HEARTBEAT_URL"
+    secret = {name: getattr(settings, name).get_secret_value() for name in SECRETS}
+    try: to, heart = places(secret["alert_webhook_url"], secret["alert_urls"]), Heartbeat(secret["heartbeat_url"])
+    except AlertError as e: return [failure("alerts", str(e), todo)]
+    heart.close()
+    names = ", ".join(p.name for p in to) or "nobody"
+    text = f"{names} is told when something stops; a heartbeat is {'' if secret['heartbeat_url'] else 'not '}sent"
+    careless = settings.kalshi_env is Env.PROD and not to
+    found = [warning("alerts", text, todo) if careless else ok("alerts", text)]
+    if not trying: return found
+    alert = Alert("a trial by `kalshi-mm check --alert`: nothing has happened", "info", "check", settings.kalshi_env, now_ms)
+    tried = {p.name: f.why if (f := p.send(alert)) else "" for p in to}
+    if secret["heartbeat_url"]: tried["heartbeat"] = heart.ping()
+    if not tried: found.append(failure("alert", "there is nobody to send one to", todo))
+    return found + [failure(f"alert: {n}", f"has not arrived: {why}", todo) if why else ok(f"alert: {n}", "has arrived")
+                    for n, why in tried.items()]  # fmt: skip
+
 # %% ../../nbs/diagnostics/03_doctor.ipynb #9d505b10
 T = TypeVar("T")
 _EXPIRES_S = 30
@@ -175,6 +200,7 @@ async def examine(
     venue: Venue,
     probing: bool,  # place the trial order too
     now_ms: int,  # UTC
+    alerting: bool = False,  # send an alert too
 ) -> CheckReport:
     "All checks, in reading order"
     home = Home(settings, venue.key_id)
@@ -187,6 +213,7 @@ async def examine(
     found.append(disk_finding(folder, shutil.disk_usage(folder).free))
     if not os.access(folder, os.W_OK): found.append(failure("disk", f"{folder} can't be written", "set STATE_DIR"))
     found += journal_findings(home)
+    found += await asyncio.to_thread(alert_findings, settings, alerting, now_ms)
     asked, markets = await check_account(client, settings, credentials, now_ms, size)
     found += asked
     found += await try_stream(venue.ws, lambda: client.handshake(venue.ws), markets, settings, wall_ms, client.offset_ms)

@@ -18,7 +18,7 @@ from ..client.order_groups import Breaker
 from ..client.rest import Client
 from ..config import Settings
 from .activity import Recent
-from .alerts import Alerts
+from .alerts import Alerts, Heartbeat, places
 from .discovery import Discovery
 from .fault import Fault
 from .gateway import Gateway
@@ -122,7 +122,9 @@ class Engine:
         self.settings, self.client, self.journal, self.latch, self.now_ms = settings, client, journal, latch, now_ms
         self.chosen = choose(settings, session)
         self.maker, self.inbox, self.recent = self.chosen.maker, Inbox(), Recent()
-        self.alerts = Alerts(settings.alert_webhook_url.get_secret_value(), session, settings.kalshi_env, _log.warning)
+        to = places(settings.alert_webhook_url.get_secret_value(), settings.alert_urls.get_secret_value())
+        self.alerts = Alerts(to, session, settings.kalshi_env, _log.warning)
+        self._heart = Heartbeat(settings.heartbeat_url.get_secret_value(), _log.warning)
         self.notices = Notices(self.alerts, journal, now_ms)
         self.state = SessionState(settings, journal, self.maker, self.notices, now_ms, self.chosen.preset)
         self.fault = Fault(client, self.inbox, self.notices, self._do, now_ms)
@@ -141,7 +143,8 @@ class Engine:
         self.kills = KillSwitch(client, latch, self.maker, self.inbox, self.notices, self.fault, self._sweep, now_ms)
         self.desk = CommandDesk(self.maker, self.inbox, self.notices, self.kills, self.breaker, now_ms)
         self._loop = Loop(self.inbox, self.maker, journal, self.recent, self.state, self.fault, self.kills, self.notices,
-                          self._do, lost, partial(self.monitors.resync_wrong_books, self.maker), now_ms)  # fmt: skip
+                          self._do, lost, partial(self.monitors.resync_wrong_books, self.maker), now_ms,
+                          self._heart.beat)  # fmt: skip
         self.command, self.kill, self.note = self.desk.give, self.kills.kill, self.notices.note  # for callers
         self.began_ms, self._ending = now_ms(), ""  # why it ends, once the end was asked for
 
@@ -187,6 +190,7 @@ class Engine:
             try: self.state.end()
             except JournalError as e: self.fault.declare(str(e))
             await asyncio.to_thread(self.alerts.close)
+            await asyncio.to_thread(self._heart.close)
 
     async def _begin(self) -> None:
         "Restore earlier sessions, find the markets, and make the order groups ready"

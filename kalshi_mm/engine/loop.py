@@ -41,7 +41,9 @@ class Loop:
         changed_files: Callable[[], str],  # which of our files on disk is no longer the one that was opened; empty if none
         each_second: Callable[[], None],
         now_ms: Callable[[], int],  # UTC
+        beat: Callable[[int], None] = lambda now_ms: None,  # told each time round that the loop turns, in UTC ms
     ):
+        self._beat = beat
         self._inbox, self._maker, self._journal, self._recent, self._state = inbox, maker, journal, recent, state
         self._fault, self._kills, self._notices, self._do = fault, kills, notices, do
         self._changed_files, self._each_second, self._now_ms = changed_files, each_second, now_ms
@@ -60,7 +62,8 @@ class Loop:
         while not done():
             await self._inbox.wait(_DECIDE_EVERY_S)
             actions = self._take_events()
-            self.carry_out(actions + self.step(Decide(self._now_ms())))
+            self.carry_out(actions + self.step(Decide(now_ms := self._now_ms())))
+            self._beat(now_ms)
 
     def drain(self) -> None:
         "Take what is left in the inbox into the core and the journal; nothing is done about it any more"
