@@ -74,6 +74,7 @@ def _key_path(path: Path) -> Path:
 def _rest_url(text: str) -> str:
     parts = urlsplit(text)
     if text and not (parts.scheme in ("http", "https") and parts.hostname): raise ValueError("is no http:// or https:// address")
+    if "@" in parts.netloc: raise ValueError("has a name or a password in it, and no exchange's address has")
     if text and not parts.path.strip("/"): raise ValueError("has no path: Kalshi's ends with /trade-api/v2")
     return text
 
@@ -81,6 +82,7 @@ def _rest_url(text: str) -> str:
 def _ws_url(text: str) -> str:
     parts = urlsplit(text)
     if text and (parts.scheme not in ("ws", "wss") or not parts.hostname): raise ValueError("is no ws:// or wss:// address")
+    if "@" in parts.netloc: raise ValueError("has a name or a password in it, and no exchange's address has")
     return text
 
 

@@ -114,6 +114,7 @@ BAD: dict[str, dict[str, str]] = {
     "a key as the series": {"TARGET_SERIES": frame(WORD)},
     "a webhook without its scheme": {"ALERT_WEBHOOK_URL": f"hooks.example.com/{WORD}"},
     "a heartbeat without its scheme": {"HEARTBEAT_URL": f"ping.example.com/{WORD}"},
+    "an address of the exchange with a password": {"KALSHI_WS_URL": "wss://" + ":".join(["me", WORD]) + "@example.com/ws"},
     "an address with a password": {"KALSHI_REST_URL": "ftp://" + ":".join(["me", WORD]) + "@example.com/v2"},
 }
 
