@@ -79,6 +79,7 @@ def check(
     strategy: StrategyName = None,
     preset: PresetName = None,
     probe: Annotated[bool, typer.Option("--probe", help="Also place, change and cancel a far order for one contract.")] = False,
+    alert: Annotated[bool, typer.Option("--alert", help="Also send an alert to everybody who is told of halts.")] = False,
 ) -> None:
     """Check that everything is in order to trade, at the exchange and on this machine. Reads only, except with --probe; status 1
     if a check fails.
@@ -92,7 +93,7 @@ def check(
         try:
             credentials = Credentials.load(venue.key_id, venue.key_file)
             client = Client(venue.rest, credentials)
-            report = await examine(client, settings, credentials, venue, probe, wall_ms())
+            report = await examine(client, settings, credentials, venue, probe, wall_ms(), alert)
         finally:
             if client: await client.close()
             await venue.close()

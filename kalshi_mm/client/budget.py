@@ -84,6 +84,10 @@ class Budget:
         "Empty a bucket after a 429: the exchange's is emptier than ours"
         self._levels[kind] = (0, now_ms)
 
+    def rate(self, kind: Kind) -> Rate:
+        "Capacity and refill rate of a bucket"
+        return self._rates[kind]
+
     def set_rate(self, kind: Kind, rate: Rate, now_ms: int) -> None:
         "Change a rate; spent tokens stay spent"
         spent = self._rates[kind].capacity * 1000 - self._level(kind, now_ms)

@@ -5,10 +5,12 @@
 # %% auto #0
 __all__ = ['T', 'read_order', 'read_orders', 'read_fills', 'read_positions', 'read_balance', 'Placed', 'read_placed',
            'read_amended', 'read_canceled', 'Canceled', 'cancel_item', 'read_canceled_batch', 'OrderGroup',
-           'read_created_group', 'read_groups', 'KeyFacts', 'read_keys', 'read_netting', 'place_body', 'amend_body']
+           'read_created_group', 'read_groups', 'KeyFacts', 'KeyList', 'read_keys', 'read_netting', 'place_body',
+           'amend_body']
 
 # %% ../../nbs/client/04_portfolio.ipynb #d02e8e7b
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
 
@@ -285,8 +287,25 @@ class KeyFacts(Struct, frozen=True):
     subaccount: int | None = None  # the only one it may use; None for any
 
 
-class _Keys(Struct):
+_EARLY_S = 14 * 86_400  # a person has to renew it, and people go on holidays
+
+
+class KeyList(Struct, frozen=True):
+    "The account's API keys, and until when its location is attested"
+
     api_keys: list[KeyFacts] | None
+    api_key_region_expiration_ts: int | None = None  # UTC seconds; None if the location was never attested
+
+    def expiry(self, now_ms: int) -> str:  # empty if there is nothing to do about it yet
+        "Until when the keys may be used where the exchange asks for a location, if that is less than two weeks"
+        ends_s = self.api_key_region_expiration_ts
+        if ends_s is None or ends_s - now_ms // 1000 > _EARLY_S: return ""
+        verb = "has lapsed" if ends_s * 1000 <= now_ms else "lapses"
+        return f"the location that was attested for API keys {verb} on {datetime.fromtimestamp(ends_s, UTC):%Y-%m-%d %H:%M} UTC"
+
+    def of(self, key_id: str) -> KeyFacts | None:
+        "The key of that id; None if it isn't listed"
+        return next((k for k in self.api_keys or [] if k.api_key_id == key_id), None)
 
 
 class _Netting(Struct):
@@ -298,9 +317,9 @@ class _Nettings(Struct):
     netting_configs: list[_Netting] | None
 
 
-def read_keys(body: bytes) -> list[KeyFacts]:
+def read_keys(body: bytes) -> KeyList:
     "GET /api_keys"
-    return decode(body, _Keys).api_keys or []
+    return decode(body, KeyList)
 
 
 def read_netting(body: bytes) -> dict[int, bool]:

@@ -22,11 +22,13 @@ from kalshi_mm.client.market_data import (
     read_fee_changes, read_limits, read_market, read_markets, read_next_pause, read_series, read_status,
 )
 from kalshi_mm.client.portfolio import (
-    Canceled, KeyFacts, OrderGroup, Placed, amend_body, cancel_item, place_body, read_amended, read_balance, read_canceled,
+    Canceled, KeyList, OrderGroup, Placed, amend_body, cancel_item, place_body, read_amended, read_balance, read_canceled,
     read_canceled_batch, read_created_group, read_fills, read_groups, read_keys, read_netting, read_order, read_orders,
     read_placed, read_positions,
 )
-from .transport import Ambiguous, Answer, ApiError, RateLimited, Transport, Unreachable, error_of, narrowed
+from kalshi_mm.client.transport import (
+    Ambiguous, Answer, ApiError, RateLimited, Transport, Unreachable, error_of, is_page, narrowed, plain,
+)  # fmt: skip
 from ..model.messages import Amend, Cancel, Place
 from ..model.numbers import Count, Money, Price, count_str
 from ..model.types import MARKET_STATUSES, Fill, Market, Order, UnreadFill
@@ -46,7 +48,8 @@ def value_of(
     try:
         return read(answer.body)
     except ValueError as e:
-        raise Ambiguous(f"an answer that can't be read: {e}", answer.status) from e
+        text = answer.body.decode(errors="replace")
+        raise Ambiguous(plain(text) if is_page(text) else f"an answer that can't be read: {e}", answer.status) from e
 
 
 def nothing(body: bytes) -> None:
@@ -319,8 +322,8 @@ class AccountClient(PublicClient):
         "The account's order groups"
         return await self.call("GET", "/portfolio/order_groups", read_groups, query=self._whose)
 
-    async def keys(self) -> list[KeyFacts]:
-        "The account's API keys and their rights"
+    async def keys(self) -> KeyList:
+        "The account's API keys and their rights, and until when it may use them"
         return await self.call("GET", "/api_keys", read_keys)
 
     async def netting(self) -> dict[int, bool]:
@@ -328,8 +331,16 @@ class AccountClient(PublicClient):
         return await self.call("GET", "/portfolio/subaccounts/netting", read_netting)
 
 # %% ../../nbs/client/06_rest.ipynb #ac1b36bd
+_AMEND = "/portfolio/events/orders/:id/amend"
+
+
 class Client(AccountClient):
     "All calls, those that change something included"
+
+    @property
+    def write_budget(self) -> tuple[int, int]:
+        "Write tokens a second, and the tokens that the renewal of an order costs"
+        return self.gate.budget.rate(Kind.WRITE).refill, self.costs.cost("POST", _AMEND)
 
     def shard(self, ticker: str) -> int:
         "The shard of a market; below 0 if it is unknown"
@@ -348,8 +359,7 @@ class Client(AccountClient):
     async def amend(self, action: Amend, recalled: Callable[[], str] = lambda: "") -> Count | None:
         "Change an order; return the resting count, or None if the answer has none, as after a change of price or expiry alone"
         read, body = partial(read_amended, order_id=action.order_id), amend_body(action, self.shard(action.ticker))
-        where = "/portfolio/events/orders/:id/amend"
-        return await self.call("POST", where, read, action.order_id, self._whose, body, recalled=recalled)
+        return await self.call("POST", _AMEND, read, action.order_id, self._whose, body, recalled=recalled)
 
     async def cancel(self, action: Cancel) -> Count:
         "Cancel an order; return the count that still rested. NotFound if it is already gone"

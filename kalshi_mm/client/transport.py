@@ -4,15 +4,18 @@
 
 # %% auto #0
 __all__ = ['ApiError', 'Unreachable', 'Ambiguous', 'Rejected', 'RateLimited', 'AuthFailed', 'NotFound', 'ExchangeClosed',
-           'error_text', 'error_of', 'never_sent', 'clock_bounds', 'narrowed', 'ProxyError', 'proxy_for', 'Answer',
-           'Transport']
+           'is_page', 'plain', 'error_text', 'error_of', 'never_sent', 'ProxyError', 'proxy_for', 'proxy_login',
+           'exchange_name', 'failure_text', 'clock_bounds', 'narrowed', 'Answer', 'Transport']
 
 # %% ../../nbs/client/05_transport.ipynb #b4f6da7c
+import re
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from functools import partial
+from http import HTTPStatus
 from ipaddress import ip_address
 from traceback import walk_tb
 from typing import Any, Final, cast
@@ -24,7 +27,7 @@ from kalshi_python.api_client import ApiClient
 from kalshi_python.configuration import Configuration
 from kalshi_python.exceptions import ApiException
 from msgspec import Struct
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationValueError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationValueError, NewConnectionError, ReadTimeoutError
 from urllib3.util import make_headers
 
 from .credentials import Credentials, wall_ms
@@ -77,6 +80,29 @@ class ExchangeClosed(ApiError):
     "The exchange refused it: the market or the whole exchange isn't trading"
 
 # %% ../../nbs/client/05_transport.ipynb #8cb67eb0
+_PAGE: Final = re.compile(r"<\s*(!doctype|html|head|body|title|center|h1|div)\b", re.IGNORECASE)
+_TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title|<h1[^>]*>(.*?)</h1", re.IGNORECASE | re.DOTALL)
+_ESCAPES: Final = re.compile(r"[^\w .,:;!?'()/+&%#-]+")  # what a terminal or a page could take for more than text
+
+
+def is_page(
+    text: str,  # of a body, or of a message in it
+) -> bool:
+    "Whether a text is a web page"
+    return bool(_PAGE.search(text[:2000]))
+
+
+def plain(
+    text: str,  # from outside: a body, or a part of one
+) -> str:  # one printable line of at most 200 characters
+    "A text of an answer for people; of a web page only its title"
+    if not is_page(text): return "".join(c if c.isprintable() else " " for c in text).strip()[:200]
+    found = _TITLE.search(text[:20_000])
+    title = _ESCAPES.sub(" ", re.sub(r"<[^>]*>", " ", next(filter(None, found.groups()), "") if found else ""))
+    title = " ".join(title.split())[:60]
+    return f"a web page{f', titled {title!r},' if title else ''} instead of an answer: maintenance, or a proxy in between"
+
+
 def error_text(
     body: bytes,  # of an error
 ) -> tuple[str, str]:  # (code, message); the code is empty if there is none
@@ -84,11 +110,11 @@ def error_text(
     try:
         parsed = msgspec.json.decode(body)
     except ValueError:
-        return "", body.decode(errors="replace").strip()[:200]
+        return "", plain(body.decode(errors="replace"))
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
-    if not isinstance(error, dict): return str(error).replace(" ", "_"), str(error)
-    texts = [str(error[key]) for key in ("message", "msg", "details") if error.get(key)]
-    return str(error.get("code", "")), ": ".join(texts)
+    if not isinstance(error, dict): return plain(str(error)).replace(" ", "_"), plain(str(error))
+    texts = [plain(str(error[key])) for key in ("message", "msg", "details") if error.get(key)]
+    return plain(str(error.get("code", ""))), ": ".join(texts)
 
 # %% ../../nbs/client/05_transport.ipynb #11160903
 _CLOSED: Final = {"market_inactive", "trading_is_paused", "exchange_is_paused"}
@@ -109,6 +135,7 @@ def error_of(
     elif code.lower() in _CLOSED: kind = ExchangeClosed
     elif status == 404 and code not in _ELSEWHERE: kind = NotFound
     if code == "header_timestamp_expired": message = f"{message}; {_CLOCK_HINT}"
+    if not (message or code) and status in set(HTTPStatus): message = HTTPStatus(status).phrase
     return kind(message, status, code)
 
 # %% ../../nbs/client/05_transport.ipynb #732956fc
@@ -126,6 +153,70 @@ def never_sent(
         if isinstance(e, NewConnectionError | ConnectTimeoutError | LocationValueError): return True
         if any(frame.f_code is ssl.SSLSocket.do_handshake.__code__ for frame, _ in walk_tb(e.__traceback__)): return True
     return False
+
+# %% ../../nbs/client/05_transport.ipynb #238c4b3f
+class ProxyError(KalshiMMError):
+    "The proxy of the environment can't be used; the text says which and what to do"
+
+
+def proxy_for(
+    url: str,  # http, https, ws or wss
+) -> str | None:  # None for a direct connection. ProxyError
+    "The proxy that the environment has for an address"
+    parts = urlsplit(url)
+    host, scheme = parts.hostname or "", {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
+    with suppress(ValueError):
+        if ip_address(host).is_loopback: return None
+    if host == "localhost" or proxy_bypass(host): return None
+    proxies = getproxies_environment()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    if not proxy: return None
+    given = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if given.scheme in ("http", "https") and given.hostname: return given.geturl()
+    where = f"{given.scheme}://{given.hostname}"  # without a password
+    raise ProxyError(f"the proxy {where} of the environment can't be used: name an http one, or put {host} into NO_PROXY")
+
+
+def proxy_login(proxy: str) -> dict[str, str] | None:  # None if it has none
+    "The headers that carry the name and password of a proxy's address"
+    auth = urlsplit(proxy)
+    return make_headers(proxy_basic_auth=unquote(f"{auth.username}:{auth.password or ''}")) if auth.username else None
+
+# %% ../../nbs/client/05_transport.ipynb #90a9ec21
+def exchange_name(url: str) -> str:
+    "The exchange at an address, as people call it"
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host.endswith("demo.kalshi.co"): return "Kalshi's demo exchange"
+    if host.endswith("kalshi.com"): return "Kalshi"
+    return f"the exchange at {parts.netloc.rpartition('@')[2]}"
+
+
+def _obstacle(error: BaseException) -> str:
+    "What was in the way; the innermost cause knows best"
+    for e in reversed([*_causes(error)]):
+        match e:
+            case socket.gaierror(): return "no name resolution"
+            case ssl.SSLCertVerificationError(): return f"its TLS certificate is not accepted: {plain(e.verify_message)}"
+            case ssl.SSLError(): return f"TLS fails: {plain(str(getattr(e, 'reason', '') or e))}"
+            case ConnectionRefusedError(): return "the connection is refused"
+            case ConnectionError(): return "the connection broke"
+            case ReadTimeoutError() | TimeoutError(): return "no answer in time"
+            case OSError(errno=int(), strerror=str(why)): return why[:1].lower() + why[1:]
+    return plain(f"{type(error).__name__}: {getattr(error, 'reason', None) or error}")
+
+
+def failure_text(
+    error: BaseException,  # of a socket, of TLS, or of a library for HTTP or WebSockets
+    url: str,
+    reached: bool = False,  # whether there was a connection before
+) -> str:
+    "Why there is no answer, in a sentence for people"
+    try: proxy = proxy_for(url)
+    except ProxyError: proxy = None
+    through = f" through the proxy {urlsplit(proxy).hostname}" if proxy else ""
+    says = "did not answer" if reached else "can't be reached from here"
+    return f"{exchange_name(url)} {says}{through} ({_obstacle(error)})"
 
 # %% ../../nbs/client/05_transport.ipynb #2ee8642e
 def clock_bounds(
@@ -150,28 +241,6 @@ def narrowed(
     low, high = max(old[0], new[0]), min(old[1], new[1])
     return (low, high) if low <= high else new
 
-# %% ../../nbs/client/05_transport.ipynb #238c4b3f
-class ProxyError(KalshiMMError):
-    "The proxy of the environment can't be used; the text says which and what to do"
-
-
-def proxy_for(
-    url: str,  # http, https, ws or wss
-) -> str | None:  # None for a direct connection. ProxyError
-    "The proxy that the environment has for an address"
-    parts = urlsplit(url)
-    host, scheme = parts.hostname or "", {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
-    with suppress(ValueError):
-        if ip_address(host).is_loopback: return None
-    if host == "localhost" or proxy_bypass(host): return None
-    proxies = getproxies_environment()
-    proxy = proxies.get(scheme) or proxies.get("all")
-    if not proxy: return None
-    given = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    if given.scheme in ("http", "https") and given.hostname: return given.geturl()
-    where = f"{given.scheme}://{given.hostname}"  # without a password
-    raise ProxyError(f"the proxy {where} of the environment can't be used: name an http one, or put {host} into NO_PROXY")
-
 # %% ../../nbs/client/05_transport.ipynb #bf815836
 class Answer(Struct, frozen=True):
     "An answer of the exchange"
@@ -194,8 +263,7 @@ class Transport:
     ):  # ProxyError if the environment's proxy can't be used
         config = cast(Any, Configuration(host=host.rstrip("/"), retries=False))
         config.connection_pool_maxsize, config.proxy = connections, proxy_for(host)
-        if config.proxy and (auth := urlsplit(config.proxy)).username:
-            config.proxy_headers = make_headers(proxy_basic_auth=unquote(f"{auth.username}:{auth.password or ''}"))
+        if config.proxy: config.proxy_headers = proxy_login(config.proxy)
         self._api = cast(Any, ApiClient(config))  # the SDK is typed in part only
         pool = self._api.rest_client.pool_manager
         pool.request = partial(pool.request, redirect=False)  # a signed call is sent once, whatever the library's version does
@@ -218,7 +286,7 @@ class Transport:
             content = reply.read()
         except (HTTPError, ApiException) as e:
             kind = Unreachable if never_sent(e) else Ambiguous
-            raise kind(f"{method} {path}: {getattr(e, 'reason', None) or e}") from e
+            raise kind(f"{failure_text(e, self._host, kind is Ambiguous)}: {method} {path}") from e
         return Answer(reply.status, content, clock_bounds(reply.getheader("Date", ""), sent_ms, wall_ms()))
 
     def close(self) -> None:

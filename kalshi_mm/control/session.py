@@ -31,6 +31,7 @@ from ..client.venue import Venue, VenueError, find_venue
 from ..config import Settings
 from .api import ControlServer
 from .runtime import Home, Running, new_token
+from ..engine.alerts import places
 from ..engine.engine import Engine, EngineError
 from ..engine.journal import Journal
 from ..engine.lock import Held, Lock, Owner, held_by
@@ -183,7 +184,8 @@ async def trade(
 ) -> int:
     "Run a whole session; return the exit status"
     session = secrets.token_hex(4)
-    choose(settings, session)  # refuses what can't be used before anything starts
+    choose(settings, session)  # these refuse what can't be used before anything starts
+    places(settings.alert_webhook_url.get_secret_value(), settings.alert_urls.get_secret_value())
     with private_files():
         forget_sandboxes(private_folder(settings.state_dir), settings.keep_records_days, wall_ms())
         venue = await find_venue(settings, extra)

@@ -18,7 +18,7 @@ from ..client.order_groups import Breaker
 from ..client.rest import Client
 from ..config import Settings
 from .activity import Recent
-from .alerts import Alerts
+from .alerts import Alerts, Heartbeat, places
 from .discovery import Discovery
 from .fault import Fault
 from .gateway import Gateway
@@ -38,7 +38,8 @@ from ..maker.halting import BURST_MS
 from ..maker.maker import MarketMaker
 from ..maker.target_quotes import stopping
 from kalshi_mm.model.messages import (
-    Action, BurstWindow, Cancel, CancelAll, Command, Event, FillSeen, FillUnread, GroupSeen, ReadAccount,
+    Action, BudgetRead, BurstWindow, Cancel, CancelAll, Command, Event, FillSeen, FillUnread, GroupSeen,
+    ReadAccount,
 )
 from ..model.numbers import KalshiMMError
 from ..model.types import is_ours
@@ -124,7 +125,9 @@ class Engine:
         self.settings, self.client, self.journal, self.latch, self.now_ms = settings, client, journal, latch, now_ms
         self.chosen = choose(settings, session)
         self.maker, self.inbox, self.recent = self.chosen.maker, Inbox(), Recent()
-        self.alerts = Alerts(settings.alert_webhook_url.get_secret_value(), session, settings.kalshi_env, _log.warning)
+        to = places(settings.alert_webhook_url.get_secret_value(), settings.alert_urls.get_secret_value())
+        self.alerts = Alerts(to, session, settings.kalshi_env, _log.warning)
+        self._heart = Heartbeat(settings.heartbeat_url.get_secret_value(), _log.warning)
         self.notices = Notices(self.alerts, journal, now_ms)
         self.state = SessionState(settings, journal, self.maker, self.notices, now_ms, self.chosen.preset)
         self.fault = Fault(client, self.inbox, self.notices, self._do, now_ms)
@@ -145,7 +148,7 @@ class Engine:
         self.desk = CommandDesk(self.maker, self.inbox, self.notices, self.kills, self.breaker, now_ms)
         self._loop = Loop(self.inbox, self.maker, journal, self.recent, self.state, self.fault, self.kills, self.notices,
                           self._do, lost, partial(self.monitors.resync_wrong_books, self.maker),
-                          self.monitors.after_pause, now_ms)  # fmt: skip
+                          self.monitors.after_pause, now_ms, self._heart.beat)  # fmt: skip
         self.command, self.kill, self.note = self.desk.give, self.kills.kill, self.notices.note  # for callers
         self._burst_ms = max(round(BURST_MS / speed), 1)
         self.began_ms, self._ending = now_ms(), ""  # why it ends, once the end was asked for
@@ -180,7 +183,8 @@ class Engine:
         self.inbox.open()
         await self._begin()
         if quote: self.command("start", "run")
-        work = (self.feed.run(), self.monitors.watch_exchange(), self.monitors.watch_stream(), self.kills.verify())
+        work = (self.feed.run(), self.monitors.watch_exchange(), self.monitors.watch_stream(), self.monitors.watch_keys(),
+                self.kills.verify())
         timer = self.inbox.call_later(for_s, self.end, f"after {for_s:g} s") if for_s is not None else None
         try:
             async with self.fault.watching(*work):
@@ -197,6 +201,7 @@ class Engine:
             try: self.state.end()
             except JournalError as e: self.fault.declare(str(e))
             await asyncio.to_thread(self.alerts.close)
+            await asyncio.to_thread(self._heart.close)
 
     async def _begin(self) -> None:
         "Restore earlier sessions, find the markets, and make the order groups ready"
@@ -211,6 +216,7 @@ class Engine:
         opened = [m.open_ms for m in await self.discovery.look()]
         self.gateway.fills_since_ms = min([last_fill_ms or self.discovery.first_ms, *opened])  # whole lives of open markets
         await self.monitors.read_exchange()
+        self.inbox.put(BudgetRead(self.now_ms(), *self.client.write_budget))
         self.breaker.limit = self.maker.config.limits.max_burst
         if not {"kill", "group"} & self.maker.halts.active.keys(): await self.breaker.open(self.client.shards.values())
 

@@ -43,7 +43,9 @@ class Loop:
         each_second: Callable[[], None],
         after_pause: Callable[[int, int], None],  # takes how long the process stood still, ms, and the time; fills the inbox
         now_ms: Callable[[], int],  # UTC
+        beat: Callable[[int], None] = lambda now_ms: None,  # told each time round that the loop turns, in UTC ms
     ):
+        self._beat = beat
         self._inbox, self._maker, self._journal, self._recent, self._state = inbox, maker, journal, recent, state
         self._fault, self._kills, self._notices, self._do = fault, kills, notices, do
         self._changed_files, self._each_second, self._now_ms = changed_files, each_second, now_ms
@@ -69,6 +71,7 @@ class Loop:
                 actions += self._take_events()
             self._decided_ms = now_ms
             self.carry_out(actions + self.step(Decide(now_ms)))
+            self._beat(now_ms)
 
     def drain(self) -> None:
         "Take what is left in the inbox into the core and the journal; nothing is done about it any more"

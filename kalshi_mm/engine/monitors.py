@@ -23,6 +23,7 @@ from ..model.messages import ClockRead, ExchangeStatus, FeedHealth
 _EXCHANGE_EVERY_S = 5
 _STREAM_EVERY_S = 0.5
 _RECONNECT_MS = 10_000  # that the process stood still: the exchange's heartbeat comes that often
+_KEYS_EVERY_S = 86_400
 
 
 class Monitors:
@@ -60,6 +61,16 @@ class Monitors:
         "Read whether the exchange trades, and by how much its clock differs from ours"
         self._inbox.put(ExchangeStatus(self._now_ms(), *await self._client.exchange_status()))
         self._inbox.put(ClockRead(self._now_ms(), self._client.offset_ms))
+
+    async def watch_keys(self) -> None:
+        "For ever: once a day, look whether the account's keys are about to lose a right"
+        while True:
+            try:
+                if why := (await self._client.keys()).expiry(self._now_ms()):
+                    self._notices.note(why)
+                    self._notices.alert("warning", f"{why}: confirm your location on Kalshi's page, where the keys are listed")
+            except ApiError as e: self._notices.note(f"the account's keys can't be listed: {e}", "info")
+            await asyncio.sleep(_KEYS_EVERY_S)
 
     async def watch_stream(self) -> None:
         "For ever: tell the core how fresh the stream is"

@@ -24,7 +24,7 @@ from IPython.core.getipython import get_ipython
 from ipywidgets import HTML, Accordion, Button, HBox, Layout, Text, ToggleButtons, VBox
 
 from ..client.credentials import wall_ms
-from ..config import Env, Settings, is_path, load_settings, settings_for_kill
+from ..config import SECRETS, Env, Settings, is_path, load_settings, settings_for_kill
 from ..control.crash_report import CrashReport
 from ..control.launch import LaunchError, kill_command, launch, unconfirmed
 from ..control.remote import NoEngine, Refused, carry_out, watch
@@ -326,7 +326,7 @@ class ControlPanel(VBox):
         ControlPanel._last = self
         self.settings = settings or load_settings()
         plain = settings_for_kill()[0] if settings is not None else self.settings
-        names = Settings.model_fields.keys() - {"state_dir", "alert_webhook_url"}  # a webhook's address is a secret
+        names = Settings.model_fields.keys() - {"state_dir"} - SECRETS
         given = {n: getattr(self.settings, n) for n in names}
         self._given = {n: str(value) for n, value in given.items() if value != getattr(plain, n)}  # set by this notebook
         self.engine: Running | None = None

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['Event', 'Action', 'MarketListed', 'MarketStatus', 'MarketUnclear', 'MarketSettled', 'BookSnapshot', 'BookDelta',
-           'BookRead', 'BookStale', 'Trade', 'Connection', 'FeedHealth', 'ClockRead', 'ExchangeStatus', 'BurstWindow',
-           'Decide', 'Verb', 'OrderPlaced', 'OrderAmended', 'OrderCanceled', 'OrderGone', 'WriteRejected',
-           'WriteUnknown', 'OrderSeen', 'OrderUnclear', 'FillSeen', 'FillUnread', 'GroupSeen', 'AccountRead',
-           'AccountUnread', 'Restored', 'Command', 'Place', 'Amend', 'Cancel', 'CancelAll', 'ReadAccount', 'ReadBooks',
-           'Notify']
+           'BookRead', 'BookStale', 'Trade', 'Connection', 'FeedHealth', 'ClockRead', 'BudgetRead', 'ExchangeStatus',
+           'BurstWindow', 'Decide', 'Verb', 'OrderPlaced', 'OrderAmended', 'OrderCanceled', 'OrderGone',
+           'WriteRejected', 'WriteUnknown', 'OrderSeen', 'OrderUnclear', 'FillSeen', 'FillUnread', 'GroupSeen',
+           'AccountRead', 'AccountUnread', 'Restored', 'Command', 'Place', 'Amend', 'Cancel', 'CancelAll',
+           'ReadAccount', 'ReadBooks', 'Notify']
 
 # %% ../../nbs/model/03_messages.ipynb #42f33c67
 from enum import StrEnum
@@ -115,6 +115,13 @@ class ClockRead(_Event, frozen=True):
     "The exchange's clock compared with ours"
 
     offset_ms: int  # theirs minus ours
+
+
+class BudgetRead(_Event, frozen=True):
+    "How much the account may write"
+
+    refill: int  # write tokens a second
+    renewal: int  # tokens that the renewal of an order costs
 
 
 class ExchangeStatus(_Event, frozen=True):
@@ -272,9 +279,9 @@ class Command(_Event, frozen=True):
 
 Event: TypeAlias = (
     MarketListed | MarketStatus | MarketUnclear | MarketSettled | BookSnapshot | BookDelta | BookRead | BookStale | Trade
-    | Connection | FeedHealth | ClockRead | ExchangeStatus | BurstWindow | Decide | OrderPlaced | OrderAmended | OrderCanceled
-    | OrderGone | WriteRejected | WriteUnknown | OrderSeen | OrderUnclear | FillSeen | FillUnread | GroupSeen | AccountRead
-    | AccountUnread | Restored | Command
+    | Connection | FeedHealth | ClockRead | BudgetRead | ExchangeStatus | BurstWindow | Decide | OrderPlaced | OrderAmended
+    | OrderCanceled | OrderGone | WriteRejected | WriteUnknown | OrderSeen | OrderUnclear | FillSeen | FillUnread | GroupSeen
+    | AccountRead | AccountUnread | Restored | Command
 )
 
 # %% ../../nbs/model/03_messages.ipynb #9564d98b

@@ -85,6 +85,7 @@ class ApiKeys:
 
     def __init__(self) -> None:
         self.accounts: dict[str, ApiKey] = {}  # the newest key of each account
+        self.attested_s: int | None = None  # UTC seconds, until when the members' location is attested; None: it never was
         self._known: dict[str, tuple[str, PublicKey]] = {}  # key id: account and public key
 
     def make(

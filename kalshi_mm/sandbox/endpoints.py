@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STREAM', 'HEARTBEAT_S', 'MOST_FRAMES', 'LONGEST_LINE', 'ACCOUNT', 'wall_ms', 'SkewedClock', 'Connection', 'reply_of',
-           'Endpoints', 'Port']
+           'Endpoints', 'reachable', 'Port']
 
 # %% ../../nbs/sandbox/21_endpoints.ipynb #23563cdd
 import asyncio
@@ -238,6 +238,16 @@ class Endpoints:
         return await self._send(request, reply_of(answer))
 
 # %% ../../nbs/sandbox/21_endpoints.ipynb #233b3f1c
+def reachable(
+    host: str,  # that a socket is bound to: an IP address
+    number: int,
+) -> str:  # host and number, as an address has them
+    "Where a socket can be reached from this machine: not every address to listen on is one to connect to"
+    ip = ip_address(host.partition("%")[0])
+    if ip.is_unspecified: ip = ip_address("127.0.0.1" if ip.version == 4 else "::1")
+    return f"[{ip}]:{number}" if ip.version == 6 else f"{ip}:{number}"
+
+
 class Port:
     "A listening socket that can go away and come back"
 
@@ -258,8 +268,9 @@ class Port:
         await self._runner.setup()
         self._site = web.TCPSite(self._runner, host, number)
         await self._site.start()
-        self._host, self._number = host, self._runner.addresses[0][1]
-        return f"{host}:{self._number}"
+        bound, self._number = self._runner.addresses[0][:2]
+        self._host = bound if number == 0 else host  # a name may have several addresses, and a free port is one of the first
+        return reachable(bound, self._number)
 
     async def drop(self) -> None:
         "Reset every connection and refuse new ones"

@@ -249,6 +249,7 @@ OPERATIONS = (
     _public("GetHistoricalMarket", "/historical/markets/{ticker}", rest_history.market),
     _public("GetAccountEndpointCosts", "/account/endpoint_costs", rest_reads.endpoint_costs),
     _private("GetAccountApiLimits", "/account/limits", rest_reads.account_limits),
+    _private("GetApiKeys", "/api_keys", rest_reads.api_keys),
     Operation("GetBalance", "GET", "/portfolio/balance", rest_reads.balance, bucket="balance", cost=1),
     _private("GetPositions", "/portfolio/positions", rest_reads.positions),
     _private("GetFills", "/portfolio/fills", rest_reads.fills),
@@ -325,7 +326,7 @@ class Rest:
         self._day.exchange.advance(now)
         parsed = Query(op.name, query)
         if op.private: check_primary(parsed.number("subaccount"))
-        return op.act(Call(self._day, account, parsed, args, body, allowance))
+        return op.act(Call(self._day, account, parsed, args, body, allowance, self._keys))
 
     def _find(self, method: str, path: str) -> tuple[Operation, dict[str, str]]:
         if path.startswith(f"{BASE}/"):

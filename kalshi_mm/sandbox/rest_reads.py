@@ -6,9 +6,9 @@
 __all__ = ['BASE', 'HISTORY_MS', 'Answer', 'STATUS_FILTER', 'Call', 'between', 'exchange_status', 'exchange_schedule',
            'user_data_timestamp', 'history_ms', 'shown', 'filtered_by_status', 'by_series', 'series_list', 'series',
            'series_fee_changes', 'events', 'event', 'markets', 'archived', 'market', 'book_of', 'orderbook',
-           'orderbooks', 'trades_between', 'trades', 'account_limits', 'endpoint_costs', 'balance', 'positions',
-           'fills', 'settlements', 'order_of', 'resting_value', 'netting', 'orders', 'order', 'ahead', 'queue_position',
-           'queue_positions', 'groups', 'group']
+           'orderbooks', 'trades_between', 'trades', 'account_limits', 'api_keys', 'endpoint_costs', 'balance',
+           'positions', 'fills', 'settlements', 'order_of', 'resting_value', 'netting', 'orders', 'order', 'ahead',
+           'queue_position', 'queue_positions', 'groups', 'group']
 
 # %% ../../nbs/sandbox/18_rest_reads.ipynb #08e1f349
 import re
@@ -20,7 +20,7 @@ from msgspec import Struct, field
 
 from ..model.numbers import ONE, cost, count_str
 from ..model.types import Fill, Market, OrderStatus
-from .auth import COSTS, DEFAULT_COST, Allowance
+from .auth import COSTS, DEFAULT_COST, Allowance, ApiKeys
 from .execution import TradePrint
 from .ledger import Holding, Ledger, Settlement
 from .order_queue import LiveOrder
@@ -47,6 +47,7 @@ class Call(Struct):
     args: dict[str, str] = field(default_factory=dict)  # from the path
     body: bytes = b""
     allowance: Allowance = field(default_factory=Allowance)  # of the account
+    keys: ApiKeys = field(default_factory=ApiKeys)  # of all accounts
 
     @property
     def now(self) -> int: return self.day.now()
@@ -236,6 +237,14 @@ def account_limits(c: Call) -> Answer:
     b = c.allowance.buckets
     return 200, {"usage_tier": c.allowance.tier, "grants": [],
                  **{k: {"refill_rate": b[k].refill, "bucket_capacity": b[k].capacity} for k in ("read", "write")}}
+
+
+def api_keys(c: Call) -> Answer:
+    "GET /api_keys"
+    key = c.keys.accounts.get(c.account)
+    listed = [{"api_key_id": key.key_id, "name": c.account, "scopes": ["read", "write::trade"]}] if key else []
+    attested = {} if c.keys.attested_s is None else {"api_key_region_expiration_ts": c.keys.attested_s}
+    return 200, {"api_keys": listed, **attested}
 
 
 def endpoint_costs(c: Call) -> Answer:

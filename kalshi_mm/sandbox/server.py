@@ -191,7 +191,7 @@ class Member(Struct, frozen=True):
 
     account: str
     key_id: str
-    key_file: str
+    key_file: str  # absolute: who reads the announcement may be in another folder
 
 
 class Announcement(Struct, frozen=True):
@@ -217,7 +217,7 @@ async def serve(
     address = await sandbox.start(host, port)
     try:
         markets = sandbox.exchange.markets()
-        members = [Member(name, key.key_id, str(key.key_file)) for name, key in sandbox.keys.accounts.items()]
+        members = [Member(name, key.key_id, str(key.key_file.absolute())) for name, key in sandbox.keys.accounts.items()]
         event = next((m for m in markets if m.active), markets[-1]).event_ticker
         announce(Announcement(address.rest, address.ws, members[0].key_id, members[0].key_file, event,
                               [m.ticker for m in markets if m.event_ticker == event], members, sandbox.day.clock.speed))

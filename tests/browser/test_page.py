@@ -130,6 +130,21 @@ def test_what_still_rests_is_said_in_red(alone: Open, engine: SimpleNamespace):
     expect(page.get_by_test_id("killbar").locator(".left")).to_have_count(2)
 
 
+def test_a_step_that_has_failed_does_not_read_like_one_that_succeeded(alone: Open, engine: SimpleNamespace):
+    page = alone(vm_of("running"))
+    engine.report |= {"resting": 2}
+    page.get_by_test_id("kill").click()
+    facts = page.get_by_test_id("killbar").locator("li")
+    expect(page.get_by_test_id("red")).to_have_count(1, timeout=5_000)
+    expect(facts.nth(2)).to_have_class("bad")
+    expect(facts.nth(2)).to_contain_text("Exchange has not confirmed")
+    for fact in facts.all():
+        text = fact.inner_text()
+        assert ("confirmed" in text and "not confirmed" not in text) <= (fact.get_attribute("class") == "done"), text
+    page.evaluate("vm => window.show(vm)", vm_of("kill is late") | {"n": 902})
+    expect(facts.nth(2)).to_contain_text("Exchange has not confirmed")
+
+
 def test_where_nobody_answers_the_page_says_so_in_red(alone: Open):
     page = alone(vm_of("running"))
     in_jupyter(page)
@@ -149,7 +164,7 @@ def test_where_nobody_answers_the_page_says_so_in_red(alone: Open):
     "code, said, fact",
     [
         (0, "no answer.\nKilled: nothing of ours rests", "Cancelled directly at the exchange"),
-        (1, "NOT VERIFIED: 2 orders rest", "Exchange not confirmed"),
+        (1, "NOT VERIFIED: 2 orders rest", "Exchange has not confirmed"),
     ],
 )
 def test_without_the_engine_jupyter_cancels_at_the_exchange_and_the_page_says_that_it_did(

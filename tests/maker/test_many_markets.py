@@ -2,6 +2,7 @@
 from collections.abc import Iterable
 
 import pytest
+from msgspec import structs
 
 from kalshi_mm.maker.maker import MarketMaker
 from kalshi_mm.maker.parameters import Config
@@ -12,6 +13,7 @@ from kalshi_mm.model.messages import (
     BookDelta,
     BookSnapshot,
     BookStale,
+    BudgetRead,
     Cancel,
     Command,
     Connection,
@@ -20,6 +22,7 @@ from kalshi_mm.model.messages import (
     FillSeen,
     MarketListed,
     MarketUnclear,
+    Notify,
     OrderAmended,
     OrderCanceled,
     OrderPlaced,
@@ -117,6 +120,40 @@ def test_a_market_opens_closes_and_renews_its_quotes_in_time_among_hundreds():
         assert desk.quoted == ({"99-0"} if T + 40_000 <= desk.now < T + 130_000 else set()), desk.now - T
     renewed = [a for a in desk.sent if isinstance(a, Amend)]
     assert [a.reason for a in renewed] == ["renewed"] * 4  # both sides, 30 and 60 seconds after they were placed
+
+
+@pytest.mark.parametrize(("refill", "lifetime_s", "markets"), [(100, 60, 120), (100, 5, 12), (300, 60, 150), (1, 5, 1)])
+def test_no_more_quotes_rest_than_the_write_budget_keeps_alive(refill: int, lifetime_s: int, markets: int):
+    desk = Desk(map(market, tickers(150)), 0)
+    desk.maker.live.config = structs.replace(desk.maker.config, quote_lifetime_s=lifetime_s)
+    desk.tell(BudgetRead(T, refill, 10))
+    for t in tickers(150): desk.tell(MarketListed(T, market(t)))
+    for _ in range(120):
+        desk.wait(250)
+        assert len(desk.quoted) <= markets
+    assert len(desk.quoted) == markets
+    without = [s.quotes for t, s in desk.maker.slots.items() if t not in desk.quoted]
+    assert len(without) == 150 - markets
+    assert all("write budget" in q.bid.reason and "write budget" in q.ask.reason for q in without)
+    told = [a for a in desk.sent if isinstance(a, Notify) and "write budget" in a.reason]
+    assert len(told) == (1 if without else 0)
+    writes = [a for a in desk.sent if isinstance(a, Amend)]
+    if markets > 1: assert 10 * len(writes) <= refill * 30  # the renewals of half a minute
+
+
+def test_a_place_in_the_write_budget_that_becomes_free_is_used_and_a_position_can_always_be_reduced():
+    desk = Desk(map(market, tickers(6)), 6)
+    desk.tell(BudgetRead(T, 1, 10))  # for one market
+    desk.begin()
+    (first,) = desk.quoted
+    last = next(t for t in reversed(tickers(6)) if t != first)
+    desk.tell(FillSeen(desk.now, Fill("t1", "", last, Side.BID, 4300, 700, 0, False, desk.now)))
+    for _ in range(4): desk.wait(250)
+    assert {(w.ticker, w.side) for w in desk.maker.orders.own.pending()} == {(first, "bid"), (first, "ask"), (last, "ask")}
+    desk.tell(Command(desk.now, "pause", "test", first))
+    desk.tell(FillSeen(desk.now, Fill("t2", "", last, Side.ASK, 4700, 700, 0, False, desk.now)))
+    for _ in range(40): desk.wait(250)
+    assert len(desk.quoted) == 1 and first not in desk.quoted
 
 
 def test_every_market_has_its_turn_and_no_decision_looks_at_more_than_some():

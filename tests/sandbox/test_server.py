@@ -111,7 +111,7 @@ READS: list[tuple[str, dict[str, Any]]] = [
     ("/markets", {"status": "open", "limit": 2}), ("/markets", {"tickers": "{ticker}"}), ("/markets/{ticker}", {}),
     ("/markets/{ticker}/orderbook", {"depth": 2}), ("/markets/orderbooks", {"tickers": "{ticker}"}),
     ("/markets/trades", {"limit": 5}),
-    ("/account/limits", {}), ("/account/endpoint_costs", {}), ("/portfolio/balance", {}),
+    ("/api_keys", {}), ("/account/limits", {}), ("/account/endpoint_costs", {}), ("/portfolio/balance", {}),
     ("/portfolio/positions", {"count_filter": "position"}), ("/portfolio/fills", {"limit": 3}), ("/portfolio/settlements", {}),
     ("/portfolio/orders", {"status": "resting"}), ("/portfolio/orders", {"limit": 5}), ("/portfolio/orders/{order}", {}),
     ("/portfolio/orders/{order}/queue_position", {}), ("/portfolio/orders/queue_positions", {}), ("/portfolio/order_groups", {}),

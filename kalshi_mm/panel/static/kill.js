@@ -9,6 +9,10 @@ const VERIFY_LATE_MS = 6000;                                     // nothing rest
 const DOTS = { done: "\u2713", wait: "\u2026", bad: "!" };
 const KILL_STATES = ["KILLING", "KILLED"];
 
+const EXCHANGE = { done: "Exchange confirmed", wait: "Exchange to confirm", bad: "Exchange has not confirmed" };
+
+function exchange_fact(tone, text) { return [tone, EXCHANGE[tone], text]; }   // a step that failed doesn't read like one that succeeded
+
 export class Kill {
   constructor(connection, picture, memo) {
     this.connection = connection; this.picture = picture; this.memo = memo;
@@ -66,7 +70,7 @@ export class Kill {
     this.el.hidden = !this.own && !engines;
     if (this.el.hidden) return;
     const facts = this.own ? this.facts(this.own, engines) : [["done", "Sent", `by ${engines.who} at ${engines.sent}`], ["done", "Engine acknowledged", ""],
-      [engines.done ? "done" : engines.late ? "bad" : "wait", "Exchange confirmed", `${engines.text} \u00b7 ${engines.took}`]];
+      exchange_fact(engines.done ? "done" : engines.late ? "bad" : "wait", `${engines.text} \u00b7 ${engines.took}`)];
     const red = engines?.red || (this.own ? this.red(this.own) : "");
     this.memo.draw("kill", [facts, red, engines?.left], () => this.el.replaceChildren(
       h("ol", {}, ...facts.map(([tone, title, text]) => h("li", { class: tone },
@@ -80,18 +84,19 @@ export class Kill {
     const tried = Object.entries(k.ways).filter(([way, text]) => text && text !== "\u2026" && way !== "jupyter");
     const failed = tried.map(([way, text]) => `${way}: ${text}`).join(" \u00b7 ");
     if (k.exchange || failed) return ["bad", "Engine did not acknowledge", failed];
-    return [waited > ACK_LATE_MS ? "bad" : "wait", "Engine acknowledged", waited > ACK_LATE_MS ? `no answer for ${seconds(waited)}` : ""];
+    if (waited > ACK_LATE_MS) return ["bad", "Engine has not acknowledged", `no answer for ${seconds(waited)}`];
+    return ["wait", "Engine to acknowledge", ""];
   }
   confirmed(k, engines) {
     const waited = performance.now() - k.at, p = k.progress, x = k.exchange;
     const done = p?.verified_ms || (engines?.done && engines.key === k.key);
     const of = Math.max(p?.of || 0, p?.resting || 0), gone = done ? of : p && p.resting >= 0 ? of - p.resting : 0;
-    const title = "Exchange confirmed", late = limit_ms => waited > limit_ms ? "bad" : "wait";
+    const late = limit_ms => waited > limit_ms ? "bad" : "wait";
     const took = seconds(Math.max((p?.verified_ms || 0) - (p?.sent_ms || 0), 0));
-    if (done) return ["done", title, `${of ? `${gone} of ${of} gone` : "nothing of ours rests"} \u00b7 ${took}`];
-    if (x) return [x.code === 0 ? "done" : "bad", x.code === 0 ? "Cancelled directly at the exchange" : "Exchange not confirmed", x.said.split("\n").at(-1)];
-    if (k.ack !== null) return [late(p?.resting === 0 ? VERIFY_LATE_MS : CONFIRM_LATE_MS), title, p && p.resting >= 0 ? `${gone} of ${of} gone` : "asking\u2026"];
-    return [late(CONFIRM_LATE_MS), title, k.ways.jupyter === "\u2026" && waited > ACK_LATE_MS ? "Jupyter is cancelling directly at the exchange\u2026" : ""];
+    if (done) return exchange_fact("done", `${of ? `${gone} of ${of} gone` : "nothing of ours rests"} \u00b7 ${took}`);
+    if (x) return [x.code === 0 ? "done" : "bad", x.code === 0 ? "Cancelled directly at the exchange" : EXCHANGE.bad, x.said.split("\n").at(-1)];
+    if (k.ack !== null) return exchange_fact(late(p?.resting === 0 ? VERIFY_LATE_MS : CONFIRM_LATE_MS), p && p.resting >= 0 ? `${gone} of ${of} gone` : "asking\u2026");
+    return exchange_fact(late(CONFIRM_LATE_MS), k.ways.jupyter === "\u2026" && waited > ACK_LATE_MS ? "Jupyter is cancelling directly at the exchange\u2026" : "");
   }
   red(k) {
     const waited = performance.now() - k.at;
