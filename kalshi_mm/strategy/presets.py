@@ -18,7 +18,8 @@ from .parameters import StrategyError
 
 # %% ../../nbs/strategy/04_presets.ipynb #aaa2c174
 BUILT_IN = {"spread_capture": "kalshi_mm.strategy.spread_capture:SpreadCapture"}  # {name: module:Class}
-GUARDS = {"edges": "kalshi_mm.strategy.guards:Edges", "opening": "kalshi_mm.strategy.guards:Opening"}
+_GUARDS = ("edges", "opening", "young", "alone", "jump", "regime")
+GUARDS = {name: f"kalshi_mm.strategy.guards:{name.capitalize()}" for name in _GUARDS}
 
 # %% ../../nbs/strategy/04_presets.ipynb #8d2a7cac
 class Preset(Struct, frozen=True):

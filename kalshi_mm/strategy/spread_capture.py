@@ -24,6 +24,7 @@ class Params(Struct, frozen=True):
     improve_ticks: Annotated[int, Within("ticks", "0", "10", "inside the others' best price; 0 joins it")] = 1
     skew_ticks: Annotated[int, Within("ticks", "0", "50", "that both quotes move against a full position")] = 4
     unwind: Annotated[bool, Within("0 or 1", "0", "1", "quote the reducing side where the spread is narrow")] = True
+    leave_half_spread: Annotated[Price, Within("cents", "0", "49", "at least, to do that: what leaving earns")] = 0
 
 # %% ../../nbs/strategy/05_spread_capture.ipynb #04cc0acc
 class SpreadCapture:
@@ -98,7 +99,11 @@ class SpreadCapture:
         why = f"spread {cents(spread)} is under the minimum of {cents(self.params.min_spread)}"
         bid: Quote | NoQuote = NoQuote(Side.BID, why)
         ask: Quote | NoQuote = NoQuote(Side.ASK, why)
-        if self.params.unwind and view.net:
+        if self.params.unwind and view.net and spread < 2 * self.params.leave_half_spread:
+            stays = f"so the position of {contracts(view.net)} stays"
+            why = f"{why}; half of it is under {cents(self.params.leave_half_spread)}, {stays}"
+            bid, ask = NoQuote(Side.BID, why), NoQuote(Side.ASK, why)
+        elif self.params.unwind and view.net:
             size = min(self.params.default_order_size, abs(view.net))
             joins = f"{why}; joins to reduce the position of {contracts(view.net)}"
             if view.net < 0: bid = Quote(Side.BID, view.bid[0], size, joins)
