@@ -12,7 +12,6 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from functools import partial
 from ipaddress import ip_address
 from traceback import walk_tb
 from typing import Any, Final, cast
@@ -198,7 +197,8 @@ class Transport:
             config.proxy_headers = make_headers(proxy_basic_auth=unquote(f"{auth.username}:{auth.password or ''}"))
         self._api = cast(Any, ApiClient(config))  # the SDK is typed in part only
         pool = self._api.rest_client.pool_manager
-        pool.request = partial(pool.request, redirect=False)  # a signed call is sent once, whatever the library's version does
+        open_url = pool.urlopen  # a signed call is sent once, to the address that was signed, whatever the library asks for
+        pool.urlopen = lambda *given, **named: open_url(*given, **named | {"redirect": False, "retries": False})
         self._api.kalshi_auth = credentials
         self._host, self._timeout = config.host, (connect_s, read_s)
 
