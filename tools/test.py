@@ -62,8 +62,8 @@ def wheel() -> None:
 
 
 def floors() -> None:
-    """Install the lowest versions that settings.ini allows, as far as they fit together, and use them: the client's and the feed's
-    tests, every import, and a session. The tools of the tests are the newest, since nobody installs them with the package."""
+    """Install the lowest versions that settings.ini allows, as far as they fit together, and use them: every import, the client's
+    and the feed's tests, and a session. The tools of the tests are the newest: nobody installs them with the package."""
     settings = ConfigParser(delimiters=["="])
     settings.read(ROOT / "settings.ini", encoding="utf-8")
     needed = shlex.split(settings["DEFAULT"]["requirements"])
