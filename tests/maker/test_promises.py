@@ -15,6 +15,7 @@ from kalshi_mm.model.messages import (
     AccountRead,
     Action,
     Amend,
+    BookDelta,
     BookSnapshot,
     BookStale,
     Cancel,
@@ -24,6 +25,7 @@ from kalshi_mm.model.messages import (
     FillSeen,
     MarketListed,
     MarketSettled,
+    Notify,
     OrderPlaced,
     OrderSeen,
     Place,
@@ -279,3 +281,68 @@ def test_an_order_by_hand_takes_its_room_too(beyond: Count):
     by_hand = Order("h", "", "X", Side.BID, 4000, 0, 10 * CONTRACT + beyond, OrderStatus.RESTING, None)
     maker.handle(OrderSeen(T + 1, by_hand))
     assert {a.side for a in of(Place, maker.handle(Decide(T + 10)))} == ({Side.ASK} if beyond else set(Side))
+
+
+# ---- at once, not with the next beat
+
+def test_an_order_that_the_exchange_drops_is_replaced_with_the_next_decision_and_not_with_the_next_beat():
+    maker = listening()
+    bid, _ = placed(maker, T + 10)
+    gone = Order(f"o-{bid.client_order_id}", bid.client_order_id, "X", bid.side, bid.price, 0, 0, OrderStatus.CANCELED,
+                 reason="SelfTradeCancel")
+    maker.handle(OrderSeen(T + 20, gone))
+    assert [a.side for a in of(Place, maker.handle(Decide(T + 30)))] == [Side.BID]
+
+
+def test_a_difference_that_a_list_shows_is_told():
+    maker = listening()
+    late = Fill("t", "o", "X", Side.BID, 4300, 100, 0, False, T + 1000)
+    told = of(Notify, maker.handle(AccountRead(T + 90_000, T + 89_000, 0, (), (("X", 100),), (late,), 10**10)))
+    assert [(a.level, a.reason) for a in told] == [
+        ("warning", "missed_fill: bid 1 at 43c filled, which the stream had not told, t")]
+
+
+levels = st.tuples(sides, st.integers(40, 60), st.integers(0, 3), st.booleans())
+
+
+@given(changes=st.lists(levels, min_size=1, max_size=25))
+def test_the_best_of_the_others_is_right_after_every_change_of_the_book(changes: list[tuple[Side, int, Count, bool]]):
+    "It is kept between changes; each time it must be what a look through the whole book finds"
+    maker = listening()
+    slot, books = maker.slots["X"], maker.books
+    books.others(slot)
+    count = {(Side.BID, 42): 2500, (Side.ASK, 48): 2500}
+    ours: dict[tuple[Side, int], Count] = {}
+    for side, cents, contracts, mine in changes:
+        level, new = (side, cents), contracts * CONTRACT
+        if mine: new = max(new, count.get(level, 0))  # ours are placed only
+        delta = new - count.get(level, 0)
+        if not delta or (not mine and new < ours.get(level, 0)): continue
+        count[level] = new
+        if mine: ours[level] = ours.get(level, 0) + delta
+        maker.handle(BookDelta(T + 1, "X", side, cents * CENT, delta, T, "kmm-s-9" if mine else ""))
+        assert slot.book.live
+
+        def best(of: Side, sign: int) -> tuple[int, Count] | None:
+            left = {c: n - ours.get((s, c), 0) for (s, c), n in count.items() if s is of and n > ours.get((s, c), 0)}
+            return max(((c * CENT, n) for c, n in left.items()), key=lambda row: sign * row[0], default=None)
+
+        assert books.others(slot) == (best(Side.BID, 1), best(Side.ASK, -1))
+
+
+# ---- few at a time
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_no_more_writes_are_in_flight_than_the_setting_says_and_each_answer_lets_another_go(most: int):
+    "Eight are wanted; a cancel doesn't count and doesn't wait"
+    maker = listening(Config("s", FREE, writes_in_flight=most), *(market(t) for t in "WXYZ"))
+    sent = of(Place, maker.handle(Decide(T + 10)))
+    assert len(sent) == most
+    for n in range(8 - most):
+        a = sent[n]
+        maker.handle(OrderPlaced(T + 300 * n + 20, a.client_order_id, f"o{n}", 0, a.count))
+        sent += of(Place, maker.handle(Decide(T + 300 * (n + 1))))
+        assert len(sent) == min(8, most + n + 1)
+    assert {(a.ticker, a.side) for a in sent} == {(t, s) for t in "WXYZ" for s in Side}
+    maker.handle(Command(T + 9000, "stop", "test"))
+    assert len(of(Cancel, maker.handle(Decide(T + 9001)))) == 8 - most  # those that rest, at once

@@ -2,6 +2,7 @@
 
 `python -m tests.mutations --rooms risk.limits maker.books --count 40 --seed 1`   a sample
 `python -m tests.mutations --known`                                               the faults that once went unnoticed
+`python -m tests.mutations --again NAME`                                          those that survived in results/NAME.md
 
 The faults are made in a copy of the tree, never in the checkout. For each one the room's own notebook is run first, then the
 tests of its wing, then those named for the room in `AFTER`; the first that fails ends it. A fault that hangs is noticed, too.
@@ -9,6 +10,7 @@ The table of results is written to `tests/mutations/results/`. Equivalent faults
 listed with the reason in `equivalent.toml` beside the results, and are told apart from the survivors.
 """
 import argparse
+import json
 import os
 import re
 import shutil
@@ -135,6 +137,25 @@ def chosen(names: list[str], count: int, seed: int, kinds: list[str]) -> list[Fa
     return Random(seed).sample(found, min(count, len(found)))
 
 
+def survivors(name: str) -> list[Fault]:
+    "The faults that survived an earlier run, where they are now; ValueError if one is there no more"
+    found = []
+    for row in json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")):
+        if row["outcome"] != "SURVIVED": continue
+        now = [f for f in every(row["room"], module(ROOT, row["room"]).read_text(encoding="utf-8"))
+               if (f.kind, f.old, f.new) == (row["kind"], row["old"], row["new"])]
+        if not now: raise ValueError(f"{row['room']} has no `{row['old']}` any more")
+        found.append(min(now, key=lambda f: (abs(f.line - row["line"]), f.column)))
+    return found
+
+
+def written(name: str, title: str, rows: list[tuple[Fault, str, float]]) -> None:
+    "Write the table, and the same for `--again`"
+    (RESULTS / f"{name}.md").write_text(table(title, rows), encoding="utf-8")
+    plain = [{n: getattr(f, n) for n in Fault.__struct_fields__} | {"outcome": outcome} for f, outcome, _ in rows]
+    (RESULTS / f"{name}.json").write_text(json.dumps(plain, indent=0) + "\n", encoding="utf-8")
+
+
 def tidy(code: str) -> str: return re.sub(r"\s+", " ", code).replace("|", r"\|")[:150]
 
 
@@ -159,14 +180,15 @@ def main() -> int:
     p.add_argument("--seed", type=int, default=1, help="of the sample")
     p.add_argument("--kinds", nargs="*", default=list(KINDS), choices=KINDS)
     p.add_argument("--known", action="store_true", help="the faults that once went unnoticed, and no others")
+    p.add_argument("--again", default="", metavar="NAME", help="the faults that survived in results/NAME")
     p.add_argument("--name", default="", help="of the file of results; the date if not given")
     a = p.parse_args()
     for unknown in set(a.rooms) - {*rooms(), *(f.room for f in KNOWN)}: p.error(f"no such room: {unknown}")
     faults = [f.fault(module(ROOT, f.room).read_text(encoding="utf-8")) for f in KNOWN if not a.rooms or f.room in a.rooms] \
-        if a.known else chosen(a.rooms or rooms(), a.count, a.seed, a.kinds)
+        if a.known else survivors(a.again) if a.again else chosen(a.rooms or rooms(), a.count, a.seed, a.kinds)
     known, rows = equivalents(), list[tuple[Fault, str, float]]()
-    what = "known faults" if a.known else f"seed {a.seed}, {len(faults)} faults"
-    name = a.name or f"{datetime.now(UTC):%Y-%m-%d_%H%M}_{'known' if a.known else f'seed{a.seed}'}"
+    what = "known faults" if a.known else f"the survivors of {a.again}" if a.again else f"seed {a.seed}, {len(faults)} faults"
+    name = a.name or f"{datetime.now(UTC):%Y-%m-%d_%H%M}_{'known' if a.known else a.again or f'seed{a.seed}'}"
     with TemporaryDirectory() as tmp:
         tree = Tree(Path(tmp))
         for n, fault in enumerate(faults, 1):
@@ -175,7 +197,7 @@ def main() -> int:
             outcome = "equivalent: " + known[fault.room, fault.old, fault.new] if same else tree.outcome(fault)
             rows.append((fault, outcome, monotonic() - begun))
             print(f"{n}/{len(faults)} {outcome:<40.40} {fault}", flush=True)
-            (RESULTS / f"{name}.md").write_text(table(f"{datetime.now(UTC):%Y-%m-%d}, {what}", rows), encoding="utf-8")
+            written(name, f"{datetime.now(UTC):%Y-%m-%d}, {what}", rows)
     survived = [f for f, outcome, _ in rows if outcome == "SURVIVED"]
     print(f"{len(rows)} faults, {len(survived)} survived")
     return 1 if survived else 0
