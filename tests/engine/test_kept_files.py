@@ -125,7 +125,9 @@ def test_what_only_reads_refuses_a_file_that_is_no_database(tmp_path: Path):
     path.parent.mkdir()
     path.write_text("no database, " * 500)
     with pytest.raises(JournalError, match="can't be opened: file is not a database"): Journal(path, writes=False)
-    assert find_journals(tmp_path) == [] and path.read_text().startswith("no database")
+    told: list[str] = []
+    assert find_journals(tmp_path, told.append) == [] and path.read_text().startswith("no database")
+    assert told == [f"the journal {path} can't be opened: file is not a database"]
 
 
 VALUES = ["day", "marks", "halts", "paused", "reduce_only", "parameters", "resting"]
