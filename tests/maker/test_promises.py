@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from kalshi_mm.maker.maker import MarketMaker
+from kalshi_mm.maker.orders import State
 from kalshi_mm.maker.parameters import Config
 from kalshi_mm.model.messages import (
     AccountRead,
@@ -33,6 +34,7 @@ from kalshi_mm.model.messages import (
     Restored,
     Verb,
     WriteRejected,
+    WriteUnknown,
 )
 from kalshi_mm.model.numbers import CENT, CONTRACT, ONE, Count
 from kalshi_mm.model.types import Fill, Market, Order, OrderStatus, Position, Side, TickGrid
@@ -143,6 +145,31 @@ def test_an_order_whose_id_exists_already_is_taken_for_one_that_may_rest_until_t
     maker.handle(AccountRead(T + 9000, T + 8000, T, (here, there), (), (), 10**10))
     maker.handle(Command(T + 9001, "stop", "test"))
     assert {a.order_id for a in of(Cancel, maker.handle(Decide(T + 9300)))} == {"o1", "o2"}
+
+
+@pytest.mark.parametrize("verb", [Verb.PLACE, Verb.AMEND, Verb.CANCEL])
+def test_a_write_without_an_answer_leaves_the_order_in_doubt_until_a_list_tells(verb: Verb):
+    "It may rest as it was and as it was to become; nothing is placed in its stead, and the account is read"
+    maker = listening()
+    bid, ask = of(Place, maker.handle(Decide(T + 10)))
+    maker.handle(OrderPlaced(T + 20, ask.client_order_id, "o2", 0, ask.count))
+    if verb is not Verb.PLACE: maker.handle(OrderPlaced(T + 20, bid.client_order_id, "o1", 0, bid.count))
+    if verb is Verb.AMEND: maker.handle(BookSnapshot(T + 300, "X", ((4300, 2500),), ((4800, 2500),)))
+    if verb is Verb.CANCEL: maker.handle(BookSnapshot(T + 300, "X", (), ((4800, 2500),)))
+    sent = maker.handle(Decide(T + 300))
+    if verb is not Verb.PLACE: assert [a.client_order_id for a in of(Amend if verb is Verb.AMEND else Cancel, sent)]
+    maker.handle(WriteUnknown(T + 320, bid.client_order_id, verb, "it broke off"))
+    w = maker.orders.all[bid.client_order_id]
+    assert (w.state, w.doubt) == (State.UNKNOWN, f"no answer to {verb}: it broke off")
+    assert maker.resting == 2 and maker.orders.exposure("X") == (bid.count, ask.count)
+    later = maker.handle(Decide(T + 700)) + maker.handle(Decide(T + 1700))
+    assert of(ReadAccount, later) and not [a for a in of(Place, later) if a.side is Side.BID]
+    there = Order("o2", ask.client_order_id, "X", ask.side, ask.price, 0, ask.count, OrderStatus.RESTING, T + 70_000)
+    gone = structs.replace(there, order_id="o1", client_order_id=bid.client_order_id, side=bid.side, price=bid.price,
+                           remaining=0, status=OrderStatus.CANCELED)
+    found = (there,) if verb is Verb.PLACE else (there, gone)
+    maker.handle(AccountRead(T + 9000, T + 8000, T, found, (), (), 10**10))
+    assert w.state is State.DONE and maker.resting == 1
 
 
 # ---- what a position is worth
