@@ -161,6 +161,15 @@ def test_several_writes_of_one_decision_share_the_room_that_a_limit_leaves():
     assert exposures.total == 300 * CONTRACT and len(desk.quoted) == 30
 
 
+def test_a_write_that_waited_for_those_in_flight_leaves_with_the_next_beat_among_hundreds():
+    "Twenty are wanted and four may be in flight: they leave within a round and five beats, not one for each look at its market"
+    desk, beats = Desk(map(market, tickers(300)), 10), 0
+    while len(desk.maker.orders.own.pending()) < 20:
+        desk.wait(250)
+        beats += 1
+        assert beats <= 12, len(desk.maker.orders.own.pending())
+
+
 def test_restored_positions_and_positions_elsewhere_are_in_the_totals():
     maker = MarketMaker(SpreadCapture(Params()), Config("s"))
     held = (Position("A", 1000, -4300 * 1000, 100), Position("B", -500, 3000 * 500))

@@ -37,7 +37,7 @@ from kalshi_mm.model.messages import (
     WriteUnknown,
 )
 from kalshi_mm.model.numbers import CENT, CONTRACT, ONE, Count
-from kalshi_mm.model.types import Fill, Market, Order, OrderStatus, Position, Side, TickGrid
+from kalshi_mm.model.types import Fill, Market, Order, OrderStatus, Position, Quote, Side, TickGrid
 from kalshi_mm.risk.exposure import Exposure, Exposures
 from kalshi_mm.risk.limits import Limits, check_order
 from kalshi_mm.strategy.spread_capture import Params, SpreadCapture
@@ -308,6 +308,49 @@ def test_an_order_by_hand_takes_its_room_too(beyond: Count):
     by_hand = Order("h", "", "X", Side.BID, 4000, 0, 10 * CONTRACT + beyond, OrderStatus.RESTING, None)
     maker.handle(OrderSeen(T + 1, by_hand))
     assert {a.side for a in of(Place, maker.handle(Decide(T + 10)))} == ({Side.ASK} if beyond else set(Side))
+
+
+def test_a_refused_order_shows_the_limit_on_its_own_side():
+    maker = listening(Config("s", structs.replace(FREE, max_position=10 * CONTRACT)))
+    maker.handle(OrderSeen(T + 1, Order("h", "", "X", Side.BID, 4000, 0, 500, OrderStatus.RESTING, None)))
+    assert [a.side for a in of(Place, maker.handle(Decide(T + 10)))] == [Side.ASK]
+    quotes = maker.slots["X"].quotes
+    assert quotes.bid.reason == "would allow 15 contracts here, the limit is 10" and isinstance(quotes.ask, Quote)
+
+
+def test_an_amend_as_large_as_before_takes_no_room_from_the_orders_after_it():
+    maker = listening(Config("s", structs.replace(FREE, max_total=25 * CONTRACT), writes_in_flight=9), market(), market("Y"))
+    bid, _ = placed(maker, T + 10)[:2]
+    for w in maker.orders.own.pending():
+        if w.ticker == "Y": maker.orders.drop(w)
+    maker.router._markets.expose(maker.orders)
+    assert maker.markets.totals.exposures.total == 10 * CONTRACT
+    maker.outbox.take()
+    gate = maker.router._routes[OrderPlaced].__self__  # type: ignore[attr-defined]
+    moved = Amend("why", bid.client_order_id, "o", "X", Side.BID, 4400, bid.count, T // 1000 + 60)
+    gate.send([moved, Place("why", "", "Y", Side.BID, 4300, 15 * CONTRACT, T // 1000 + 60)], T + 1000)
+    assert [a.ticker for a in maker.outbox.take()] == ["X", "Y"]
+    assert maker.markets.totals.exposures.total == 25 * CONTRACT
+
+
+def test_a_book_with_one_side_gives_no_first_mark_to_a_market_without_a_position():
+    maker = MarketMaker(SpreadCapture(Params()), PLAIN)
+    maker.handle(MarketListed(T, market()))
+    maker.handle(BookSnapshot(T, "X", ((4200, 2500),), ()))
+    maker.handle(Decide(T + 10))
+    assert (maker.slots["X"].mark, maker.slots["X"].marked_ms) == (None, T + 10)
+    maker.handle(BookSnapshot(T + 20, "X", *BOOK))
+    maker.handle(Decide(T + 30))
+    assert maker.slots["X"].mark == 4500
+
+
+@pytest.mark.parametrize(("before_ms", "waits"), [(1, True), (0, False)])
+def test_an_end_at_the_close_needs_no_explanation(before_ms: int, waits: bool):
+    maker = listening(Config("s", FREE, stop_before_close_s=0, quote_lifetime_s=3600), market(close_ms=T + 100_000))
+    bid, _ = placed(maker, T + 10)
+    gone = Order(f"o-{bid.client_order_id}", bid.client_order_id, "X", bid.side, bid.price, 0, 0, OrderStatus.CANCELED)
+    maker.handle(OrderSeen(T + 100_000 - before_ms, gone))
+    assert maker.account.elsewhere_cancels.waits("X") == waits
 
 
 # ---- at once, not with the next beat
