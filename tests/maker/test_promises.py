@@ -358,6 +358,7 @@ def test_an_end_at_the_close_needs_no_explanation(before_ms: int, waits: bool):
 def test_an_order_that_the_exchange_drops_is_replaced_with_the_next_decision_and_not_with_the_next_beat():
     maker = listening()
     bid, _ = placed(maker, T + 10)
+    assert not maker.handle(Decide(T + 15))  # has taken note of the answers
     gone = Order(f"o-{bid.client_order_id}", bid.client_order_id, "X", bid.side, bid.price, 0, 0, OrderStatus.CANCELED,
                  reason="SelfTradeCancel")
     maker.handle(OrderSeen(T + 20, gone))
