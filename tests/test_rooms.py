@@ -162,6 +162,11 @@ def test_the_exchange_knows_nothing_of_the_trader_and_the_trader_nothing_of_it()
     assert [room for room, names in wings.items() if room.split(".")[0] in trader and "sandbox" in names] == []
 
 
+def test_one_room_alone_sends_signed_calls_and_by_the_exchanges_own_library():
+    libraries = {"kalshi_python", "requests", "httpx", "pycurl"}
+    assert {room: seen for room in ROOMS if (seen := imported(room) & libraries)} == {"client.transport": {"kalshi_python"}}
+
+
 def test_rooms_import_rooms_and_not_the_faces_of_wings():
     assert {room: seen for room in ROOMS if (seen := imported(room) & set(FOLDERS))} == {}
 
