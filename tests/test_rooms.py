@@ -114,6 +114,38 @@ def test_the_reading_of_pure_rooms_lets_pass(code: str):
     assert list(offences(code, floats=False)) == []
 
 
+RUNS = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "jsonpickle"}  # what they read can be a program
+
+
+def test_no_module_reads_files_that_could_be_programs():
+    every = {str(p.relative_to(LIB)): p.read_text(encoding="utf-8") for p in LIB.glob("**/*.py")}
+    assert len(every) > len(ROOMS)
+    assert [(name, sorted(found)) for name, code in every.items() if (found := runs(code))] == []
+
+
+def runs(code: str) -> set[str]:
+    "What can turn a file into a program: such a library, pandas' reader of pickles, YAML's loaders of objects"
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Import(names=names): found |= {n.name.split(".")[0] for n in names} & RUNS
+            case ast.ImportFrom(module=str() as module): found |= {module.split(".")[0]} & RUNS
+            case ast.Attribute(value=ast.Name(id="yaml"), attr="load" | "load_all" | "unsafe_load" | "full_load" as name):
+                found.add(f"yaml.{name}")
+            case ast.Attribute(attr="read_pickle" | "to_pickle" as name): found.add(name)
+            case ast.Call(func=ast.Name(id="__import__" | "eval" | "exec" as name)): found.add(name)
+            case _: continue
+    return found
+
+
+@pytest.mark.parametrize("code", [
+    "import pickle", "import marshal as m", "from shelve import open", "from pickle import loads", "pd.read_pickle(f)",
+    "yaml.load(f)", "yaml.unsafe_load(f)", "def f():\n    import pickle", "__import__('pickle')", "eval('1')",
+])
+def test_the_reading_of_modules_sees_programs_in_files(code: str):
+    assert runs(code)
+
+
 def test_every_room_that_reaches_out_with_nothing_is_declared_pure():
     outward = set(re.findall(r"\w+", RULES["importlinter:contract:pure"]["forbidden_modules"]))
     inward = {room: imported(room) for room in ROOMS}
@@ -128,6 +160,11 @@ def test_the_exchange_knows_nothing_of_the_trader_and_the_trader_nothing_of_it()
     wings = {room: {name.split(".")[0] for name in imported(room)} for room in ROOMS}
     assert {room: seen for room, names in wings.items() if room.startswith("sandbox.") and (seen := names & trader)} == {}
     assert [room for room, names in wings.items() if room.split(".")[0] in trader and "sandbox" in names] == []
+
+
+def test_one_room_alone_sends_signed_calls_and_by_the_exchanges_own_library():
+    libraries = {"kalshi_python", "requests", "httpx", "pycurl"}
+    assert {room: seen for room in ROOMS if (seen := imported(room) & libraries)} == {"client.transport": {"kalshi_python"}}
 
 
 def test_rooms_import_rooms_and_not_the_faces_of_wings():

@@ -10,10 +10,12 @@ It can be run with uncommitted work, and leaves no tracked file changed.
 """
 import argparse
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from configparser import ConfigParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -25,6 +27,7 @@ from kalshi_mm.cli.main import ROOMS
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 LIMIT_S = 1000  # for one command
+FLOOR_TESTS = ("tests/client", "tests/feed/test_book.py", "tests/feed/test_feed.py", "tests/feed/test_odd_frames.py")
 IMPORT_ALL = """
 import importlib, pkgutil, kalshi_mm
 names = [m.name for m in pkgutil.walk_packages(kalshi_mm.__path__, "kalshi_mm.")]
@@ -56,6 +59,33 @@ def wheel() -> None:
         for command in words: run(*command, cwd=Path(tmp))
         os.environ["STATE_DIR"] = f"{tmp}/state"  # a whole session, far from the repository
         run(program, "run", "--for", "5s", "--control-port", "0", cwd=Path(tmp))
+
+
+def floors() -> None:
+    """Install the lowest versions that settings.ini allows, as far as they fit together, and use them: every import, the client's
+    and the feed's tests, and a session. The tools of the tests are the newest: nobody installs them with the package."""
+    settings = ConfigParser(delimiters=["="])
+    settings.read(ROOT / "settings.ini", encoding="utf-8")
+    needed = shlex.split(settings["DEFAULT"]["requirements"])
+    with TemporaryDirectory() as tmp:
+        python = Path(tmp) / "venv/bin/python"
+        run("uv", "venv", "-q", "--python", sys.executable, python.parents[1])
+        install = ("uv", "pip", "install", "-q", "--no-progress", "--only-binary", ":all:", "--python", python)
+        try: run(*install, "--resolution", "lowest-direct", *needed)
+        except subprocess.CalledProcessError as e:
+            if e.returncode != 2: raise  # 2: no index answers; 1: nothing fits together
+            print("   NOT RUN " * 10, "\n   no package index can be asked, so the lowest versions are not tested")
+            return
+        run("uv", "pip", "freeze", "--python", python)
+        run(*install, "pytest", "pytest-timeout", "hypothesis", "jsonschema")
+        os.environ["PYTHONPATH"] = str(ROOT)
+        try:
+            run(python, "-c", IMPORT_ALL, cwd=Path(tmp))
+            run(python, "-m", "pytest", "-p", "no:cacheprovider", "-W", "ignore", *FLOOR_TESTS)
+            os.environ["STATE_DIR"] = f"{tmp}/state"
+            run(python, "-m", "kalshi_mm.cli.main", "run", "--quiet", "--for", "2s", "--control-port", "0", cwd=Path(tmp))
+        finally:
+            for name in ("PYTHONPATH", "STATE_DIR"): os.environ.pop(name, None)
 
 
 def pytest(*words: str, limit_s: float = LIMIT_S) -> None:
@@ -104,6 +134,7 @@ STEPS = {  # name: (what it shows, how)
     "browser": ("the panel and the documentation work in Chromium, the panel in JupyterLab too", browser),
     "readme": ("README.md is made from nbs/index.ipynb", lambda: run(sys.executable, "tools/docs.py", "readme", "--check")),
     "site": ("the documentation builds and its links lead somewhere", lambda: run(sys.executable, "tools/docs.py", "site")),
+    "floors": ("the lowest versions of the dependencies that settings.ini allows do", floors),
     "wheel": ("the wheel installs and imports in an empty environment", wheel),
 }
 

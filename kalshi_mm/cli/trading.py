@@ -116,7 +116,7 @@ def replay(
     settings = settings_of()
 
     async def work() -> int:
-        journals = find_journals(settings.state_dir)
+        journals = find_journals(settings.state_dir, lambda text: typer.echo(f"kalshi-mm: {text}", err=True))
         if not session and not last:
             screen().print(sessions_table(journals))
             return 0

@@ -14,7 +14,6 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from functools import partial
 from http import HTTPStatus
 from ipaddress import ip_address
 from traceback import walk_tb
@@ -266,7 +265,8 @@ class Transport:
         if config.proxy: config.proxy_headers = proxy_login(config.proxy)
         self._api = cast(Any, ApiClient(config))  # the SDK is typed in part only
         pool = self._api.rest_client.pool_manager
-        pool.request = partial(pool.request, redirect=False)  # a signed call is sent once, whatever the library's version does
+        open_url = pool.urlopen  # a signed call is sent once, to the address that was signed, whatever the library asks for
+        pool.urlopen = lambda *given, **named: open_url(*given, **named | {"redirect": False, "retries": False})
         self._api.kalshi_auth = credentials
         self._host, self._timeout = config.host, (connect_s, read_s)
 

@@ -25,6 +25,7 @@ from ..control.runtime import Home
 from .check import CheckReport, Finding, check_account, failure, ok, place_finding, warning
 from .stream_trial import proxy_finding, try_stream
 from ..engine.alerts import Alert, AlertError, Heartbeat, places
+from ..engine.database import OtherVersion
 from ..engine.journal import Journal, JournalError
 from ..engine.lock import Owner, held_by
 from ..engine.strategies import choose
@@ -78,6 +79,7 @@ def journal_findings(home: Home) -> list[Finding]:
     "Whether the journal can be read, and how the last session ended"
     if not home.journal.exists(): return [ok("journal", f"none yet; it will be {home.journal}")]
     try: journal = Journal(home.journal, writes=False)
+    except OtherVersion as e: return [failure("journal", str(e), "no run can begin with it")]
     except JournalError as e: return [warning("journal", str(e), "the next run sets it aside and keeps what is readable")]
     try:
         sessions, left = journal.past.sessions(), journal.restart.restored(0)
@@ -88,6 +90,7 @@ def journal_findings(home: Home) -> list[Finding]:
         found += [warning("halt", f"{rule}: {reason}", RULES[rule].todo if rule in RULES else f"`kalshi-mm reset {rule}`")
                   for rule, reason, _ in left.halts]  # fmt: skip
         return found
+    except JournalError as e: return [failure("journal", str(e), "no run can begin with it")]
     except Exception as e:  # a broken file can raise anything
         return [warning("journal", f"can't be read: {e}", "the next run sets it aside and keeps what is readable")]
     finally: journal.close()

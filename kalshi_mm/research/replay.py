@@ -7,8 +7,7 @@ __all__ = ['Line', 'timeline', 'Difference', 'Replayed', 'core_of', 'replay', 'c
            'find_journals', 'sessions_table', 'tell_again']
 
 # %% ../../nbs/research/03_replay.ipynb #0aa1d1e3
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -200,11 +199,13 @@ class ReplayError(KalshiMMError):
 
 def find_journals(
     state_dir: Path,  # the setting
+    tell: Callable[[str], None] = lambda text: None,  # takes a sentence about each that can't be read
 ) -> list[Journal]:  # for reading only; unreadable ones are left out
     "The journals of all accounts, oldest first"
     found = []
     for path in sorted(state_dir.glob("*/journal.db"), key=lambda p: p.stat().st_mtime):
-        with suppress(JournalError): found.append(Journal(path, writes=False))
+        try: found.append(Journal(path, writes=False))
+        except JournalError as e: tell(str(e))
     return found
 
 

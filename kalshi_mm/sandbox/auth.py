@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 from msgspec import Struct
@@ -47,7 +47,10 @@ def private_key(
     "The private key in a file, made if there is none"
     if kind not in KINDS: raise ValueError(f"a key is one of {', '.join(KINDS)}, not {kind!r}")
     if file.exists():
-        key = serialization.load_pem_private_key(file.read_bytes(), None)
+        try: key = serialization.load_pem_private_key(file.read_bytes(), None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):  # the reason may quote the key
+            raise ValueError(f"{file} holds no private key that can be read without a password: move it away, and a new one is "
+                             "made") from None
         if not isinstance(key, rsa.RSAPrivateKey if kind == "rsa" else ed25519.Ed25519PrivateKey):
             raise ValueError(f"{file} holds a key that is not {kind}")
         return key

@@ -1,4 +1,4 @@
-"The command: `python -m tests.campaigns faults|crash|kill|soak`"
+"The command: `python -m tests.campaigns faults|crash|kill|soak|used`"
 import asyncio
 import json
 import os
@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from . import crash, faults, kill, soak
+from . import crash, faults, kill, soak, used
 from .stage import Case, Story
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -122,5 +122,5 @@ def command(what: ModuleType) -> None:
         campaign(what, runs, seed, jobs, json, keep, only)
 
 
-for module in (faults, crash, kill, soak): command(module)
+for module in (faults, crash, kill, soak, used): command(module)
 if __name__ == "__main__": app()

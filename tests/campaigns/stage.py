@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from kalshi_mm.model.numbers import CENT, CONTRACT
-from kalshi_mm.model.types import Side
+from kalshi_mm.model.types import Fill, Side
 from kalshi_mm.sandbox.execution import Refusal
 from kalshi_mm.sandbox.fault_injection import Faults
 from kalshi_mm.sandbox.matching import NewOrder
@@ -138,6 +138,7 @@ class Stage:
         life = {"QUOTE_LIFETIME_S": str(lifetime_s)} if lifetime_s else {}
         self.env = environment(folder, **EAGER, **bounds, **life, **(env or {}))
         self.engines: list[Command] = []
+        self.counts: Callable[[Fill], bool] = lambda fill: True  # which of the account's fills the journal must know
 
     async def __aenter__(self) -> "Stage":
         address = await self.sandbox.start()
@@ -223,7 +224,7 @@ class Stage:
         halts = [h for h in (summary["status"]["maker"]["halts"] if summary else []) if h["rule"] in alone]
         self.story.blame([f"nobody else trades here: {h['reason']}" for h in halts], where)
         copy = self.copied()
-        self.story.blame(three_books(self.sandbox, copy, summary), where)
+        self.story.blame(three_books(self.sandbox, copy, summary, self.counts), where)
         if replay and (begun := engine.said.get("started")): self.story.blame(replayed(copy, begun["session"], self.env), where)
 
     async def finish(self, engine: Command, where: str = "", replay: bool = True, within_s: float = PATIENCE_S) -> None:

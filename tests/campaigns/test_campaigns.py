@@ -11,7 +11,7 @@ from kalshi_mm.model.types import Side
 from kalshi_mm.sandbox.fault_catalogue import CATALOGUE
 from kalshi_mm.sandbox.matching import NewOrder
 from kalshi_mm.sandbox.server import ACCOUNT
-from tests.campaigns import crash, faults, kill, soak
+from tests.campaigns import crash, faults, kill, soak, used
 from tests.campaigns.stage import Stage, Story
 
 
@@ -27,7 +27,7 @@ def ran(work: Callable[[Path, Random, Story], Awaitable[dict[str, Any]]], folder
 
 
 def test_the_same_seed_chooses_the_same_runs():
-    for campaign in (faults, crash, kill, soak):
+    for campaign in (faults, crash, kill, soak, used):
         chosen = [[(c.name, c.seed) for c in campaign.cases(campaign.USUAL, 5)] for _ in range(2)]
         assert chosen[0] == chosen[1] and len({seed for _, seed in chosen[0]}) == campaign.USUAL
     assert set(CATALOGUE) <= {c.name for c in faults.cases(faults.USUAL, 5)}
@@ -49,6 +49,10 @@ def test_the_judge_sees_a_limit_that_was_passed_for_a_moment(tmp_path: Path):
 
 def test_a_session_under_faults_ends_with_three_books_that_agree(tmp_path: Path):
     assert ran(partial(faults.session, ("lose_answer", "lose_fill"), seconds=9), tmp_path)["placed"]
+
+
+def test_a_used_account_ends_with_three_books_that_agree(tmp_path: Path):
+    assert ran(partial(used.session, "crash", seconds=6), tmp_path)["fills"]
 
 
 def test_a_killed_engine_loses_and_doubles_nothing(tmp_path: Path):

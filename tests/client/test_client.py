@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import pytest
+import urllib3
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -320,6 +321,29 @@ def test_a_failed_call_is_sent_exactly_once_and_says_whether_it_happened(failure
             assert type(raised.value) is kind
             assert len(stand_in.heard) == 1
             assert client.stats.errors == {kind.__name__: 1}
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("asks", [{}, {"redirect": True}, {"redirect": True, "retries": 3}], ids=str)
+def test_a_signed_call_is_never_redirected_whatever_the_library_asks_for(
+        status: int, asks: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    "Neither to another path of the exchange nor to another host, which would get the signature"
+    plain = urllib3.PoolManager.request
+
+    def eager(pool: Any, method: str, url: str, **given: Any) -> Any: return plain(pool, method, url, **given | asks)
+
+    monkeypatch.setattr(urllib3.PoolManager, "request", eager)
+
+    async def scenario() -> None:
+        async with exchange() as elsewhere:
+            for target in (f"{elsewhere.host}/portfolio/balance", "/trade-api/v2/portfolio/balance"):
+                async with exchange(answering(status, Location=target)) as stand_in, connected(stand_in.host) as client:
+                    for name in (*WRITES, "balance", "create_group", "delete_group"):
+                        with pytest.raises(ApiError): await CALLS[name](client)
+                        assert len(stand_in.heard) == 1 and not elsewhere.heard
+                        stand_in.heard.clear()
 
     asyncio.run(scenario())
 

@@ -104,6 +104,7 @@ def test_a_journal_of_before_is_migrated_when_it_is_opened(tmp_path: Path):
     journal.end(30 * day_ms)
     db = connection(journal)
     for table in ("totals", "folded"): db.execute(f"DROP TABLE {table}")
+    db.execute("PRAGMA user_version = 0")
     journal.close()
 
     reader = Journal(tmp_path / "journal.db", writes=False)

@@ -111,15 +111,16 @@ def test_a_halt_of_one_market_takes_effect_at_once_and_so_does_its_end(halted: b
     assert {a.ticker for a in desk.wait(1) if isinstance(a, Place)} == {"10-3"}
 
 
-def test_a_market_opens_closes_and_renews_its_quotes_in_time_among_hundreds():
-    short = market("99-0", open_ms=T + 40_000, close_ms=T + 160_000)
+@pytest.mark.parametrize(("stop_ms", "renewals"), [(130_000, 2), (141_000, 3)])  # with a renewal, and between two
+def test_a_market_opens_closes_and_renews_its_quotes_in_time_among_hundreds(stop_ms: int, renewals: int):
+    short = market("99-0", open_ms=T + 40_000, close_ms=T + stop_ms + 30_000)
     desk = Desk([*map(market, tickers(300)), short], 301)
     for t in tickers(300): desk.tell(Command(T, "pause", "test", t))
     while desk.now < T + 200_000:
         desk.wait(250)
-        assert desk.quoted == ({"99-0"} if T + 40_000 <= desk.now < T + 130_000 else set()), desk.now - T
+        assert desk.quoted == ({"99-0"} if T + 40_000 <= desk.now < T + stop_ms else set()), desk.now - T
     renewed = [a for a in desk.sent if isinstance(a, Amend)]
-    assert [a.reason for a in renewed] == ["renewed"] * 4  # both sides, 30 and 60 seconds after they were placed
+    assert [a.reason for a in renewed] == ["renewed"] * 2 * renewals  # both sides, every 30 seconds after they were placed
 
 
 @pytest.mark.parametrize(("refill", "lifetime_s", "markets"), [(100, 60, 120), (100, 5, 12), (300, 60, 150), (1, 5, 1)])
@@ -195,6 +196,15 @@ def test_several_writes_of_one_decision_share_the_room_that_a_limit_leaves():
     desk.wait(1)
     for _ in range(100): desk.wait(50)
     assert exposures.total == 300 * CONTRACT and len(desk.quoted) == 30
+
+
+def test_a_write_that_waited_for_those_in_flight_leaves_with_the_next_beat_among_hundreds():
+    "Twenty are wanted and four may be in flight: they leave within a round and five beats, not one for each look at its market"
+    desk, beats = Desk(map(market, tickers(300)), 10), 0
+    while len(desk.maker.orders.own.pending()) < 20:
+        desk.wait(250)
+        beats += 1
+        assert beats <= 12, len(desk.maker.orders.own.pending())
 
 
 def test_restored_positions_and_positions_elsewhere_are_in_the_totals():

@@ -4,11 +4,13 @@ A run with KALSHI_MM_NIGHTLY set plays longer.
 """
 import json
 import os
+import pickle
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from copy import deepcopy
 from itertools import count
 from pathlib import Path
@@ -23,7 +25,7 @@ from kalshi_mm.model.types import Market, OrderStatus, Side, TickGrid
 from kalshi_mm.sandbox.auth import ApiKeys
 from kalshi_mm.sandbox.matching import Exchange, NewOrder, Refusal
 from kalshi_mm.sandbox.rest import Rest
-from kalshi_mm.sandbox.state import OPERATIONS, Ids, State
+from kalshi_mm.sandbox.state import OPERATIONS, VERSION, Ids, State, StateError, made_by
 from kalshi_mm.sandbox.tape import Tape
 from kalshi_mm.sandbox.trading_day import TradingDay
 from kalshi_mm.sandbox.traffic import MarketClock
@@ -49,7 +51,21 @@ def whole(x: Exchange, tape: Tape) -> list[Any]:
         x.markets(), queues, orders, {a: (x.ledger(a), acc.client_ids, acc.nets) for a, acc in x.records.accounts.items()},
         [(g.group_id, g.triggered, g.matched, list(g.orders)) for a in x.records.accounts for g in x.groups(a)],
         x.exchange_active, x.trading_active, sorted(x.records.expiries), x.records.clock, ids._random.getstate(),
-        tape.prints, dict(tape._histories), tape._lives])
+        [(b.interest, b.fees) for b in x.records.books.values()], x.records.events, list(x.records.orders), x.records.orders,
+        [(a.cash, a.precision, a.unlimited, list(a.orders), list(a.holdings)) for a in x.records.accounts.values()],
+        [(list(h.orders), h.resting, h.locked) for a in x.records.accounts.values() for h in a.holdings.values()],
+        [(g.limit, list(g.trades)) for g in x.records.groups.values()],
+        tape.prints, dict(tape._histories), tape._lives, list(tape._changes), dict(tape._seen)])
+
+
+def joined(x: Exchange) -> bool:
+    "Whether an order is one and the same in all its places, and the events are the exchange's own"
+    r = x.records
+    places = [o for a in r.accounts.values() for o in a.orders.values()]
+    places += [o for a in r.accounts.values() for h in a.holdings.values() for o in h.orders.values()]
+    places += [o for g in r.groups.values() for o in g.orders.values()]
+    places += [o for b in r.books.values() for q, worst in ((b.bids, 0), (b.asks, ONE)) for o in q.meets(worst)]
+    return all(r.orders[o.order_id] is o for o in places) and all(a.events is r.events for a in r.accounts.values())
 
 
 class Chance:
@@ -118,14 +134,15 @@ def test_cut_off_after_any_commit_the_exchange_is_the_one_that_was(tmp_path: Pat
         shutil.copytree(tmp_path / "whole", tmp_path / "cut")
         with sqlite3.connect(tmp_path / "cut" / "exchange.sqlite") as db:
             db.execute("DELETE FROM log WHERE n > ?", (n,))
-            db.execute("DELETE FROM snapshot WHERE n > ?", (n,))
+            db.execute("DELETE FROM snapshots WHERE n > ?", (n,))
         db.close()
         state = State(tmp_path / "cut", every)
         y, its_tape = state.load("another seed")
         assert whole(y, its_tape) == was[n]
         state.close()
         state = State(tmp_path / "cut", every)  # from the snapshot that a quiet end leaves
-        assert whole(*state.load()) == was[n]
+        assert whole(*(loaded := state.load())) == was[n] and joined(loaded[0])
+        assert state._since == 0  # it was used
         state._db.close()
 
 
@@ -135,6 +152,98 @@ def test_every_way_to_change_the_exchange_is_written_down():
              "open_interest", "group", "groups", "has_account", "nets"}
     public = {name for name in dir(Exchange) if not name.startswith("_") and callable(getattr(Exchange, name))}
     assert public == reads | set(OPERATIONS)
+
+
+class Hostile:
+    "What a pickle would run when it is read"
+
+    def __init__(self, leaves: Path): self.leaves = leaves
+    def __reduce__(self) -> tuple[Any, ...]: return os.mkdir, (str(self.leaves),)
+
+
+def filled(folder: Path) -> list[Any]:
+    "A state with some calls and a snapshot; what the exchange was"
+    state, chance = State(folder), Chance(3)
+    x, tape = state.load("some seed")
+    for _ in range(200): chance.call(x)
+    state.commit(x.take())
+    was = whole(x, tape)
+    state.close()
+    return was
+
+
+def edited(folder: Path, *sql: tuple[str, tuple[object, ...]]) -> None:
+    with closing(sqlite3.connect(folder / "exchange.sqlite", isolation_level=None)) as db:
+        for line, row in sql: db.execute(line, row)
+
+
+def test_a_file_with_code_in_its_place_of_data_runs_nothing(tmp_path: Path):
+    "In the snapshot, in the table that held pickles once, and as a whole file"
+    trap = tmp_path / "trap"
+    code = pickle.dumps(Hostile(trap))
+    was = filled(tmp_path / "s")
+    old = "CREATE TABLE snapshot (n INTEGER PRIMARY KEY, made_by TEXT NOT NULL, state BLOB NOT NULL)"
+    edited(tmp_path / "s", ("UPDATE snapshots SET state = ?", (code,)), (old, ()),
+           ("INSERT INTO snapshot VALUES (10000, ?, ?)", (made_by(), code)))
+    state = State(tmp_path / "s")
+    assert whole(*state.load()) == was and not trap.exists()
+    state.close()
+    edited(tmp_path / "s", ("UPDATE log SET asked = ? WHERE n = 1", (code,)), ("DELETE FROM snapshots", ()))
+    state = State(tmp_path / "s")
+    with pytest.raises(StateError, match="row 1 of the calls in .* can't be read"): state.load()
+    state._db.close()
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "exchange.sqlite").write_bytes(code)
+    with pytest.raises(StateError, match="file is not a database"): State(tmp_path / "whole")
+    assert (tmp_path / "whole" / "exchange.sqlite").read_bytes() == code and not trap.exists()
+    pickle.loads(code)
+    assert trap.exists()  # the trap works
+
+
+@pytest.mark.parametrize("state", ["", "{}", "[1]", "null", '{"ids": 7}', "\x00", "{" * 5_000])
+def test_a_snapshot_that_cannot_be_read_costs_time_only(tmp_path: Path, state: str):
+    was = filled(tmp_path)
+    edited(tmp_path, ("UPDATE snapshots SET state = ?", (state,)))
+    kept = State(tmp_path)
+    assert whole(*kept.load()) == was
+    kept.close()
+
+
+def test_a_snapshot_without_one_of_its_orders_is_not_half_used(tmp_path: Path):
+    was = filled(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "exchange.sqlite")) as db:
+        s = json.loads(db.execute("SELECT state FROM snapshots").fetchone()[0])
+    lost = next(i for m in s["members"] for i in m["orders"])
+    s["orders"] = [o for o in s["orders"] if o["order_id"] != lost]
+    edited(tmp_path, ("UPDATE snapshots SET state = ?", (json.dumps(s),)))
+    kept = State(tmp_path)
+    assert whole(*kept.load()) == was
+    kept.close()
+
+
+def test_a_state_of_version_1_goes_on(tmp_path: Path):
+    "It has the same calls; its snapshot isn't looked at, even if the same code made it"
+    was = filled(tmp_path)
+    edited(tmp_path, ("UPDATE facts SET value = '1' WHERE name = 'version'", ()),
+           ("ALTER TABLE snapshots RENAME TO snapshot", ()), ("UPDATE snapshot SET state = 'not read'", ()))
+    for _ in range(2):
+        kept = State(tmp_path)
+        assert whole(*kept.load()) == was and kept.fact("version", "") == VERSION
+        kept.close()
+
+
+@pytest.mark.parametrize("sql", [
+    "UPDATE facts SET value = '3' WHERE name = 'version'", "UPDATE facts SET value = '' WHERE name = 'version'",
+    "DROP TABLE facts; CREATE TABLE fills (id TEXT)",
+])
+def test_a_file_of_another_version_or_program_is_refused_and_left_alone(tmp_path: Path, sql: str):
+    filled(tmp_path)
+    file = tmp_path / "exchange.sqlite"
+    with closing(sqlite3.connect(file, isolation_level=None)) as db: db.executescript(sql)
+    before = file.read_bytes()
+    with pytest.raises(StateError, match="is of version|is no state of a sandbox") as e: State(tmp_path)
+    assert "left as it was. Choose another folder" in str(e.value)
+    assert file.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["exchange.sqlite"]
 
 
 PLACES = """

@@ -1,0 +1,52 @@
+"Single changes that all tests let pass once. Each has a test now, and must be noticed for ever."
+from msgspec import Struct
+
+from .faults import Fault
+
+
+class Known(Struct, frozen=True):
+    "A fault by its text, wherever the line is now"
+
+    room: str
+    why: str  # what it would do
+    old: str
+    new: str
+
+    def fault(self, text: str) -> Fault:
+        "Where it is in the module; ValueError if the text isn't there once"
+        if text.count(self.old) != 1: raise ValueError(f"{self.room}: {text.count(self.old)} times `{self.old}`")
+        begin = text.index(self.old)
+        before = text[:begin]
+        return Fault(self.room, "known", before.count("\n") + 1, len(before.rpartition("\n")[2].encode()), self.old, self.new)
+
+
+KNOWN = [
+    Known("maker.target_quotes", "the stop before the close is ignored",
+          "market.close_ms - 1000 * config.stop_before_close_s", "market.close_ms"),
+    Known("maker.decisions", "no decision wakes at the stop before the close",
+          "market.close_ms - 1000 * config.stop_before_close_s", "market.close_ms"),
+    Known("maker.order_gate", "no pause after the exchange asked us to wait",
+          "if e.code in _RETRY_LATER: self._hold_ms = e.ts_ms + self._live.config.retry_ms", "if e.code in _RETRY_LATER: pass"),
+    Known("client.budget", "a bucket stays full after the exchange has found it empty",
+          "self._levels[kind] = (0, now_ms)", "pass"),
+    Known("maker.orders", "an order that did arrive is taken for one that ended",
+          'self.unsure("an order with its id exists already", e.ts_ms)', "self.rests(False)"),
+    Known("maker.markets", "a position whose book is dark keeps its old mark for ever",
+          "bool(held) and (s.mark is None or now_ms - s.marked_ms > _UNMARKED_MS)", "bool(held) and s.mark is None"),
+    Known("maker.account", "fills that only the lists show don't count for the burst",
+          "if f.ts_ms > e.asked_ms - BURST_MS: self._watch.filled(f.count, config.limits, e.ts_ms)", "pass"),
+    Known("maker.markets", "a position elsewhere is marked at its best", "p.pnl(0 if p.net > 0 else ONE)",
+          "p.pnl(ONE if p.net > 0 else 0)"),
+    Known("maker.books", "a mark is taken from a crossed book",
+          "if slot.mark is None or not (bid and ask and bid[0] >= ask[0]):", "if True:"),
+    Known("client.order_groups", "one empty list proves a kill", "elif self.first_s is None: self.first_s = now_s",
+          "elif self.first_s is None: return True"),
+    Known("client.order_groups", "two empty lists at once prove a kill, though lists lag",
+          "else: return now_s - self.first_s >= LIST_LAG_S", "else: return True"),
+    Known("engine.kill_switch", "a kill is verified by the first empty list",
+          "if looks.add(empty, time.monotonic()):", "if empty:"),
+    Known("engine.verification", "the end is verified by the first empty list",
+          "if looks.add(not orders, time.monotonic()): return []", "if not orders: return []"),
+    Known("sandbox.ledger", "orders that rest don't count for what another one can close",
+          "return max(0, -side.sign * self.position.net - resting)", "return max(0, -side.sign * self.position.net)"),
+]
