@@ -129,7 +129,7 @@ class Engine:
         self.alerts = Alerts(to, session, settings.kalshi_env, _log.warning)
         self._heart = Heartbeat(settings.heartbeat_url.get_secret_value(), _log.warning)
         self.notices = Notices(self.alerts, journal, now_ms)
-        self.state = SessionState(settings, journal, self.maker, self.notices, now_ms, self.chosen.preset)
+        self.state = SessionState(settings, journal, self.maker, self.notices, now_ms, self.chosen.preset, lambda: self.odd)
         self.fault = Fault(client, self.inbox, self.notices, self._do, now_ms)
         lines = TwinFeed if settings.redundant_feed else Feed
         self.feed = lines(ws_url, lambda: client.handshake(ws_url), (), self._from_stream, now_ms, warn=self.notices.note,

@@ -173,7 +173,7 @@ class Resting(Struct, frozen=True):
 
 _KEPT: dict[str, Any] = {  # what `remember` keeps
     "day": Day | None, "marks": dict[str, Price], "halts": list[Halt], "paused": dict[str, str], "reduce_only": bool,
-    "parameters": dict[str, tuple[str, str]], "resting": list[Resting]}  # fmt: skip
+    "parameters": dict[str, tuple[str, str]], "resting": list[Resting], "odd": dict[str, int]}  # fmt: skip
 
 
 class RestartState:
@@ -194,6 +194,10 @@ class RestartState:
     def resting(self) -> list[Resting]:
         "Our resting orders, as the last session last wrote them down"
         return list(self._value("resting", []))
+
+    def odd(self) -> dict[str, int]:
+        "What the last session received and did not understand: {which, and what of it: how often}"
+        return dict(self._value("odd", {}))
 
     def parameters(self) -> dict[str, tuple[str, str]]:
         "{name: (as the settings had it, as a person has set it)} of the parameters set in earlier sessions"
@@ -221,7 +225,7 @@ class RestartState:
         )  # fmt: skip
 
 # %% ../../nbs/engine/07_journal.ipynb #4ace9f0a
-_AGAIN = {"day", "marks", "resting"}  # facts that can be computed again from the exchange's lists
+_AGAIN = {"day", "marks", "resting", "odd"}  # facts that can be computed again from the exchange's lists
 
 
 class Journal:
@@ -304,6 +308,7 @@ class Journal:
         reduce_only: bool = False,
         parameters: Mapping[str, tuple[str, str]] | None = None,  # {name: (as the settings have it, as a person has set it)}
         resting: Sequence[Resting] = (),  # orders, for a person who finds that we have crashed
+        odd: Mapping[str, int] | None = None,  # what was not understood, for a person: {which: how often}
     ) -> None:
         "Commit the state for a restart, as far as it has changed"
         facts = {"day": day, "marks": marks, "halts": halts, "paused": paused or {}, "reduce_only": reduce_only,
@@ -311,9 +316,9 @@ class Journal:
         now = {name: _encode(value).decode() for name, value in facts.items()}
         changed = {name: body for name, body in now.items() if self._state.get(name) != body}
         if changed and self._record: self._record.add(b"=", _encode(now))
-        orders = _encode(resting).decode()  # the record has them already, as actions and answers
-        if self._state.get("resting") != orders: changed["resting"] = orders
-        now["resting"] = orders
+        told = {"resting": _encode(resting).decode(), "odd": _encode(odd or {}).decode()}  # the record has their sources already
+        changed |= {name: body for name, body in told.items() if self._state.get(name) != body}
+        now |= told
         for name, body in changed.items(): self._database.add("INSERT OR REPLACE INTO state VALUES (?, ?)", name, body)
         self.commit(through=not changed.keys() <= _AGAIN)
         self._state = now

@@ -6,7 +6,7 @@
 __all__ = ['SessionState']
 
 # %% ../../nbs/engine/17_session_state.ipynb #fcda7e05
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from .. import __version__
 from ..config import SECRETS, Settings
@@ -32,9 +32,10 @@ class SessionState:
         notices: Notices,
         now_ms: Callable[[], int],  # UTC
         preset: Preset | None = None,  # that the strategy was told
+        odd: Callable[[], Mapping[str, int]] = dict,  # what was received and not understood so far
     ):
         self._settings, self._journal, self._maker, self._notices, self._now_ms = settings, journal, maker, notices, now_ms
-        self._preset = preset
+        self._preset, self._odd = preset, odd
         self._configured = maker.live.values()  # as the settings have them
         self._halts: set[str] = set()  # as last kept
         self._kept_ms = 0
@@ -87,7 +88,8 @@ class SessionState:
         paused = {t: s.paused for t, s in maker.slots.items() if s.paused}
         first, now = self._configured, maker.live.values()
         self._journal.remember(maker.day, marks, [h for h in halts.values() if h.latched], paused, maker.reduce_only,
-                               {n: (first[n], now[n]) for n in now if now[n] != first[n]}, self._resting())  # fmt: skip
+                               {n: (first[n], now[n]) for n in now if now[n] != first[n]}, self._resting(),
+                               self._odd())  # fmt: skip
 
     def end(self) -> None:
         "End the session in the journal; JournalError if the disk won't"
