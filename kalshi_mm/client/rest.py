@@ -22,9 +22,9 @@ from kalshi_mm.client.market_data import (
     read_fee_changes, read_limits, read_market, read_markets, read_next_pause, read_series, read_status,
 )
 from kalshi_mm.client.portfolio import (
-    Canceled, KeyList, OrderGroup, Placed, amend_body, cancel_item, place_body, read_amended, read_balance, read_canceled,
-    read_canceled_batch, read_created_group, read_fills, read_groups, read_keys, read_netting, read_order, read_orders,
-    read_placed, read_positions,
+    Canceled, KeyList, OrderGroup, Placed, Transfer, amend_body, cancel_item, place_body, read_amended, read_balance,
+    read_canceled, read_canceled_batch, read_created_group, read_fills, read_groups, read_keys, read_netting, read_order,
+    read_orders, read_placed, read_positions, read_settlements, read_transfers,
 )
 from kalshi_mm.client.transport import (
     Ambiguous, Answer, ApiError, RateLimited, Transport, Unreachable, error_of, is_page, narrowed, plain,
@@ -32,6 +32,7 @@ from kalshi_mm.client.transport import (
 from ..model.messages import Amend, Cancel, Place
 from ..model.numbers import Count, Money, Price, count_str
 from ..model.types import MARKET_STATUSES, Fill, Market, Order, UnreadFill
+from ..risk.tie_out import Paid
 
 # %% ../../nbs/client/06_rest.ipynb #3c59aa0f
 T = TypeVar("T")
@@ -168,13 +169,13 @@ class Caller:
         low, high = self.clock_offset_ms or (0, 0)
         return 0 if low <= 0 <= high else (low + high) // 2
 
-    async def pages(self, path: str, read: Callable[[bytes], tuple[list[T], str]], query: Query) -> list[T]:
-        "All items of a list"
-        page, cursor = await self.call("GET", path, read, query={**query, "limit": 1000})
+    async def pages(self, path: str, read: Callable[[bytes], tuple[list[T], str]], query: Query, limit: int = 1000) -> list[T]:
+        "All items of a list, so many in a page"
+        page, cursor = await self.call("GET", path, read, query={**query, "limit": limit})
         items, seen = page, {cursor}
         self.stats.listed(page)
         while cursor:
-            page, cursor = await self.call("GET", path, read, query={**query, "limit": 1000, "cursor": cursor})
+            page, cursor = await self.call("GET", path, read, query={**query, "limit": limit, "cursor": cursor})
             if cursor in seen: raise Ambiguous(f"GET {path}: the pages go round in a circle")
             self.stats.listed(page)
             items, seen = items + page, seen | {cursor}
@@ -317,6 +318,18 @@ class AccountClient(PublicClient):
         "Fills from `since_s` on"
         since = {"min_ts": since_s - 1} if since_s else {}  # the exchange lists those "after" min_ts
         return await self.pages("/portfolio/fills", read_fills, {**since, **self._whose})
+
+    async def settlements(
+        self,
+        since_s: int,  # UTC seconds
+    ) -> list[Paid]:
+        "Settlements from `since_s` on"
+        return await self.pages("/portfolio/settlements", read_settlements, {"min_ts": since_s - 1, **self._whose})
+
+    async def transfers(self) -> list[Transfer]:
+        "Deposits and withdrawals that have changed the balance, of all time"
+        names = ("deposits", "withdrawals")
+        return [t for n in names for t in await self.pages(f"/portfolio/{n}", partial(read_transfers, name=n), {}, 500)]
 
     async def groups(self) -> list[OrderGroup]:
         "The account's order groups"

@@ -27,7 +27,7 @@ from .journal import Journal, JournalError
 from .kill_latch import Latch
 from .kill_switch import KillSwitch
 from .loop import Loop
-from .monitors import Monitors
+from .monitors import Bookkeeper, Monitors
 from .notices import Notices
 from .session_state import SessionState
 from .status import EngineStatus, Outcome, status
@@ -137,6 +137,7 @@ class Engine:
         self.discovery = Discovery(client, self.feed, self.maker, settings.target_series, self.inbox.put,
                                    self.notices.note, now_ms, counted=journal.past.counted)  # fmt: skip
         self.monitors = Monitors(client, self.feed, self.discovery, self.inbox, self.notices, now_ms)
+        self.books = Bookkeeper(client, journal, self.notices, now_ms)
         self.breaker = Breaker(client, settings.fill_burst, latch.path.with_name("groups.json"),
                                lambda group_id: self.inbox.put(GroupSeen(now_ms(), group_id, "adopted")))  # fmt: skip
         self.gateway = Gateway(
@@ -184,7 +185,7 @@ class Engine:
         await self._begin()
         if quote: self.command("start", "run")
         work = (self.feed.run(), self.monitors.watch_exchange(), self.monitors.watch_stream(), self.monitors.watch_keys(),
-                self.kills.verify())
+                self.kills.verify(), self.books.watch())
         timer = self.inbox.call_later(for_s, self.end, f"after {for_s:g} s") if for_s is not None else None
         try:
             async with self.fault.watching(*work):

@@ -23,6 +23,7 @@ from ..model.numbers import Count, Money, Price
 from ..model.types import Fill, Position, Side
 from ..risk.day import Day
 from ..risk.halts import Halt
+from ..risk.tie_out import Statement, Tie
 
 # %% ../../nbs/engine/07_journal.ipynb #6d0528a0
 _all_ = ["Began", "Records", "fills_of", "JournalError"]  # for those who read a journal
@@ -173,7 +174,8 @@ class Resting(Struct, frozen=True):
 
 _KEPT: dict[str, Any] = {  # what `remember` keeps
     "day": Day | None, "marks": dict[str, Price], "halts": list[Halt], "paused": dict[str, str], "reduce_only": bool,
-    "parameters": dict[str, tuple[str, str]], "resting": list[Resting], "odd": dict[str, int]}  # fmt: skip
+    "parameters": dict[str, tuple[str, str]], "resting": list[Resting], "odd": dict[str, int],
+    "statement": Statement | None, "ties": list[Tie]}  # fmt: skip
 
 
 class RestartState:
@@ -194,6 +196,15 @@ class RestartState:
     def resting(self) -> list[Resting]:
         "Our resting orders, as the last session last wrote them down"
         return list(self._value("resting", []))
+
+    def statement(self) -> Statement | None:
+        "The account as it was last tied; None before"
+        found: Statement | None = self._value("statement", None)
+        return found
+
+    def ties(self) -> list[Tie]:
+        "The last ties of the account's balance, oldest first"
+        return list(self._value("ties", []))
 
     def odd(self) -> dict[str, int]:
         "What the last session received and did not understand: {which, and what of it: how often}"
@@ -322,6 +333,12 @@ class Journal:
         for name, body in changed.items(): self._database.add("INSERT OR REPLACE INTO state VALUES (?, ?)", name, body)
         self.commit(through=not changed.keys() <= _AGAIN)
         self._state = now
+
+    def keep_statement(self, statement: Statement, ties: list[Tie]) -> None:
+        "Commit a statement of the account, and the last ties"
+        for name, value in (("statement", _encode(statement)), ("ties", _encode(ties))):
+            self._database.add("INSERT OR REPLACE INTO state VALUES (?, ?)", name, value.decode())
+        self.commit(through=True)
 
     def forget(
         self,

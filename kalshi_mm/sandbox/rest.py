@@ -254,6 +254,8 @@ OPERATIONS = (
     _private("GetPositions", "/portfolio/positions", rest_reads.positions),
     _private("GetFills", "/portfolio/fills", rest_reads.fills),
     _private("GetSettlements", "/portfolio/settlements", rest_reads.settlements),
+    _private("GetDeposits", "/portfolio/deposits", partial(rest_reads.transfers, name="deposits")),
+    _private("GetWithdrawals", "/portfolio/withdrawals", partial(rest_reads.transfers, name="withdrawals")),
     _private("GetPortfolioRestingOrderTotalValue", "/portfolio/summary/total_resting_order_value", rest_reads.resting_value),
     _private("GetSubaccountNetting", "/portfolio/subaccounts/netting", rest_reads.netting),
     _write("UpdateSubaccountNetting", "PUT", "/portfolio/subaccounts/netting", set_netting),

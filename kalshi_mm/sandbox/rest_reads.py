@@ -7,8 +7,8 @@ __all__ = ['BASE', 'HISTORY_MS', 'Answer', 'STATUS_FILTER', 'Call', 'between', '
            'user_data_timestamp', 'history_ms', 'shown', 'filtered_by_status', 'by_series', 'series_list', 'series',
            'series_fee_changes', 'events', 'event', 'markets', 'archived', 'market', 'book_of', 'orderbook',
            'orderbooks', 'trades_between', 'trades', 'account_limits', 'api_keys', 'endpoint_costs', 'balance',
-           'positions', 'fills', 'settlements', 'order_of', 'resting_value', 'netting', 'orders', 'order', 'ahead',
-           'queue_position', 'queue_positions', 'groups', 'group']
+           'positions', 'fills', 'transfers', 'settlements', 'order_of', 'resting_value', 'netting', 'orders', 'order',
+           'ahead', 'queue_position', 'queue_positions', 'groups', 'group']
 
 # %% ../../nbs/sandbox/18_rest_reads.ipynb #08e1f349
 import re
@@ -298,6 +298,15 @@ def fills(c: Call) -> Answer:
 
     rows, cursor = page(c.seen.fills, keep, q.limit(), q.text("cursor"))
     return 200, {"cursor": cursor, "fills": [fill_json(f, c.day.market_data.shard(f.ticker)) for f in rows]}
+
+
+def transfers(
+    c: Call,
+    name: str,  # deposits or withdrawals
+) -> Answer:
+    "GET /portfolio/deposits and /portfolio/withdrawals: an account of the sandbox has the cash that it was opened with"
+    c.query.limit(500)
+    return 200, {name: [], "cursor": ""}
 
 
 def settlements(c: Call) -> Answer:

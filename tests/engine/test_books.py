@@ -1,0 +1,80 @@
+"The books tie to the exchange to the cent, over whole sandbox days, and a difference has a name"
+import asyncio
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from kalshi_mm.client.credentials import Credentials, wall_ms
+from kalshi_mm.client.rest import Client
+from kalshi_mm.engine.journal import Journal
+from kalshi_mm.engine.monitors import Bookkeeper
+from kalshi_mm.model.numbers import CENT, CONTRACT, DOLLAR, ONE
+from kalshi_mm.model.types import Market, Side
+from kalshi_mm.risk.tie_out import Tie
+from kalshi_mm.sandbox.matching import NewOrder, Refusal
+from kalshi_mm.sandbox.server import Sandbox
+from tests.sandbox.kit import BASE, CENTS, EVENT, Nobody, running
+
+MARKETS = tuple(
+    Market(f"{EVENT}-T{n}", EVENT, "KXTEST", f"{n} or below", "active", 0, 10**13, CENTS, "less", None, n + 1)
+    for n in range(60, 66))
+
+
+class Notes:
+    def __init__(self) -> None: self.said: list[tuple[str, str]] = []
+    def note(self, text: str, level: str = "warning") -> None: self.said.append((level, text))
+
+
+def trade(sandbox: Sandbox, rng: Random, account: str) -> None:
+    "An order of ours that rests or trades, at any price and of any hundredth"
+    market, side = rng.choice(MARKETS), rng.choice(list(Side))
+    price, count = rng.randrange(1, 100) * CENT, rng.randrange(1, 900)
+    for whose, s in ((account, side), ("bob", side.opposite)) if rng.random() < 0.8 else ((account, side),):
+        new = NewOrder(account=whose, ticker=market.ticker, side=s, price=price, count=count)
+        try: sandbox.exchange.place(new, sandbox.day.now())
+        except Refusal: pass
+
+
+async def books(folder: Path, seed: int, gone: int = 0) -> tuple[list[Tie | None], Notes]:
+    "Days of trading, settled one after the other, each tied; `gone` takes money from the account behind our back"
+    rng, notes, ties = Random(seed), Notes(), list[Tie | None]()
+    async with running(folder, traffic=Nobody(MARKETS), members=("ann", "bob"), tier="premier") as (sandbox, clients):
+        key = sandbox.keys.accounts["ann"]
+        client, journal = Client(clients["ann"].root + BASE, Credentials.load(key.key_id, key.key_file)), Journal(folder / "j.db")
+        keeper = Bookkeeper(client, journal, notes, wall_ms, pause_s=0.05)  # type: ignore[arg-type]
+        keeper_module: Any = __import__("kalshi_mm.engine.monitors", fromlist=["x"])
+        keeper_module._QUIET_MS = 0  # the sandbox's lists don't lag here
+        try:
+            await client.limits()
+            await keeper.tie("the beginning")
+            for day, market in enumerate(MARKETS):
+                for _ in range(40): trade(sandbox, rng, "ann")
+                value = (0, ONE, 3333)[day % 3]
+                for status in ("closed", "determined"): sandbox.exchange.set_status(market.ticker, status, sandbox.day.now())
+                sandbox.exchange.settle(market.ticker, value, sandbox.day.now())
+                if gone and day == 1: sandbox.exchange.records.accounts["ann"].cash -= gone
+                await asyncio.sleep(0.01)  # the next statement begins a millisecond later
+                ties.append(await keeper.tie(f"day {day}"))
+        finally:
+            keeper_module._QUIET_MS = 3_000
+            await client.close()
+            journal.close()
+    return ties, notes
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whole_days_tie_to_the_cent(tmp_path: Path, seed: int):
+    ties, notes = asyncio.run(asyncio.wait_for(books(tmp_path, seed), 60))
+    assert all(t is not None and t.ties for t in ties), [t and t.verdict for t in ties]
+    assert all(level == "info" for level, _ in notes.said), notes.said
+    assert any(t and t.trades for t in ties) and any(t and t.settlements for t in ties) and any(t and t.collateral for t in ties)
+
+
+def test_money_that_is_gone_is_named_to_the_cent_and_once(tmp_path: Path):
+    ties, notes = asyncio.run(asyncio.wait_for(books(tmp_path, 1, gone=7 * DOLLAR + 10_000), 60))
+    assert [bool(t and t.ties) for t in ties] == [True, False, *[True] * (len(ties) - 2)]
+    [(level, text)] = [n for n in notes.said if n[0] != "info"]
+    assert level == "error" and "-$7.01 of the balance is unexplained" in text
+    assert CONTRACT == 100  # hundredths were traded above
