@@ -160,12 +160,12 @@ class Bookkeeper:
             now_ms, c = self._now_ms(), self._client
             balance, positions, orders = await c.balance(), await c.positions(), await c.resting_orders()
             since_s = (opening.at_ms if opening else now_ms) // 1000 - 60
-            listed, again = await c.fills(since_s), await c.balance()
+            listed = await c.fills(since_s)
             fills = [f for f in listed if isinstance(f, Fill)]
             newest = max((f.ts_ms for f in fills), default=0)
             settled = await c.settlements(since_s)
             newest = max([newest, *(s.ts_ms for s in settled)])
-            if balance == again and newest <= now_ms - _QUIET_MS and None not in positions.values() and len(fills) == len(listed):
+            if newest <= now_ms - _QUIET_MS and None not in positions.values() and len(fills) == len(listed):
                 held = {t: n for t, n in positions.items() if n}
                 closing = Statement(now_ms, balance, held, reserved(orders, held))
                 return closing, await self._between(opening, closing, fills, settled) if opening else None

@@ -123,7 +123,8 @@ READS: list[tuple[str, dict[str, Any]]] = [
                                "include_latest_before_start": "true"}),
     ("/incentive_programs", {"status": "active", "type": "liquidity"}), ("/historical/cutoff", {}),
     ("/historical/trades", {"ticker": "{ticker}"}), ("/portfolio/summary/total_resting_order_value", {}),
-    ("/portfolio/subaccounts/netting", {}), ("/historical/markets", {"limit": 3}),
+    ("/portfolio/subaccounts/netting", {}), ("/historical/markets", {"limit": 3}), ("/portfolio/deposits", {"limit": 3}),
+    ("/portfolio/withdrawals", {}),
 ]
 
 
