@@ -158,6 +158,7 @@ def carry_out(engine: ControlClient, m: Mapping[str, Any]) -> dict[str, Any]:
         case "start": engine.post("/api/strategy/start", {"confirm": m.get("confirm", "")})
         case "stop": engine.post("/api/strategy/stop")
         case "end": engine.post("/api/strategy/end")
+        case "flatten": engine.post("/api/strategy/flatten", {})
         case "reduce": engine.post("/api/strategy/reduce-only", {"on": bool(m["on"])})
         case "pause" | "resume" as verb: engine.post(f"/api/markets/{m['market']}/{verb}")
         case "reset": engine.post("/api/risk/reset", rule=m["rule"])

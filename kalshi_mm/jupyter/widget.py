@@ -142,7 +142,7 @@ def in_thread(work: Callable[[], object]) -> None:
 
 # %% ../../nbs/jupyter/02_widget.ipynb #03a27b6f
 _PATIENCE_MS = 10_000  # after a press in a form
-_RISKY = ("launch", "start", "resume", "reset", "rearm", "accept", "set")
+_RISKY = ("launch", "start", "flatten", "resume", "reset", "rearm", "accept", "set")
 
 
 def is_risky(m: Mapping[str, Any]) -> bool:

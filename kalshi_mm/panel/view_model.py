@@ -98,6 +98,20 @@ def _live(s: Json) -> dict[str, Any]:
     ]}  # fmt: skip
 
 
+def _flatten(s: Json, killed: bool) -> dict[str, Any]:
+    "The button that leaves all positions"
+    held = [f"{m['net']} {m['title']}" for m in s["engine"]["maker"]["markets"]
+            if m["net"] != "0.00" and m["status"] != "finalized"]  # fmt: skip
+    return {
+        "label": "Flatten…", "on": bool(held) and not killed,
+        "tip": "Leave all positions, then stop quoting" if held else "Nothing is held",
+        "ask": {"title": "Leave all positions", "word": "FLATTEN", "lines": [
+            ["Held", ", ".join(held) or NONE], ["First", "quotes at the touch, for a minute"],
+            ["Then", "takes others' quotes, up to 3 cents from the middle"], ["At the end", "quoting stops; what is left is said"],
+        ]},
+    }  # fmt: skip
+
+
 def buttons(s: Json, state: str) -> dict[str, Any]:
     "The buttons: label, whether it is enabled, tip, and a confirmation if it needs one"
     killed = state in ("KILLED", "KILLING")
@@ -106,6 +120,7 @@ def buttons(s: Json, state: str) -> dict[str, Any]:
         "start": _start(s, state),
         "stop": {"label": "Abort" if state == "STARTING" else "Stop quoting", "on": stoppable,
                  "tip": "Cancel our orders and stop quoting; go on watching" if stoppable else "Nothing is quoted"},
+        "flatten": _flatten(s, killed),
         "reduce": {"label": "Reduce only", "on": not killed, "down": bool(s["reduce_only"]),
                    "tip": "Quote only the side that reduces each position"},
         "rearm": None if state != "KILLED" else {

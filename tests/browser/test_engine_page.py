@@ -86,6 +86,29 @@ def test_a_paused_market_and_reduce_only_are_seen_at_the_exchange(
     until(adds, "an order adds again")
 
 
+def test_flatten_asks_for_the_word_and_then_leaves_what_is_held(trading: tuple[Running, dict[str, Any]], tab: Callable[[], Page]):
+    engine, where = trading
+    page = tab()
+    page.goto(engine.link)
+    commands = engine.client("cli")
+    if commands.status().maker.state == "killed": commands.post("/api/risk/rearm")
+    until(lambda: commands.status().maker.state != "killed", "re-armed")
+    commands.post("/api/strategy/start")
+    until(lambda: any(m.net != "0.00" for m in commands.status().maker.markets), "something is held", 60)
+    commands.post("/api/strategy/stop")  # so that it stays held while a person reads and types
+    expect(page.get_by_test_id("badge")).to_have_text("STOPPED")
+    flatten = page.get_by_test_id("flatten")
+    expect(flatten).to_have_attribute("aria-disabled", "false")
+    flatten.click()
+    page.get_by_test_id("ask-word").fill("FLAT")
+    expect(page.get_by_test_id("ask-go")).to_have_attribute("aria-disabled", "true")
+    page.get_by_test_id("ask-word").fill("FLATTEN")
+    page.get_by_test_id("ask-go").click()
+    expect(page.get_by_test_id("badge")).to_have_text("FLATTENING")
+    page.get_by_test_id("stop").click()  # a minute of patience is too long for a test
+    expect(page.get_by_test_id("badge")).to_have_text("STOPPED")
+
+
 @pytest.mark.parametrize("fragment, said", [("", "only with its token"), ("#token=of-an-earlier-run", "of an earlier run")])
 def test_without_this_runs_token_the_page_shows_nothing_and_says_why(
     trading: tuple[Running, dict[str, Any]], tab: Callable[[], Page], fragment: str, said: str

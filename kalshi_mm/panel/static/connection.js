@@ -17,9 +17,9 @@ const PATHS = {                                                  // verb -> [pat
   reduce: m => ["strategy/reduce-only", { on: m.on }], pause: m => [`markets/${encodeURIComponent(m.market)}/pause`, {}],
   resume: m => [`markets/${encodeURIComponent(m.market)}/resume`, {}], reset: m => [`risk/reset?rule=${encodeURIComponent(m.rule)}`, {}],
   reconcile: () => ["account/reconcile", {}], accept: () => ["account/accept", {}], rearm: () => ["risk/rearm", {}],
-  set: m => ["parameters", m.values],
+  set: m => ["parameters", m.values], flatten: () => ["strategy/flatten", {}],
 };
-const adds_risk = m => ["launch", "start", "resume", "reset", "rearm", "accept", "set"].includes(m.do) || (m.do === "reduce" && !m.on);
+const adds_risk = m => ["launch", "start", "flatten", "resume", "reset", "rearm", "accept", "set"].includes(m.do) || (m.do === "reduce" && !m.on);
 
 export const home = () => document.body.hasAttribute("data-jp-theme-light") ? "notebook" : "web";
 

@@ -9,7 +9,7 @@ export class Head {
     this.note = h("div", { class: "note", "data-testid": "note" });
     this.about = h("span", {}); this.more = h("span", { class: "more" }); this.age = h("span", { class: "age", "data-testid": "age" });
     const b = (name, label) => button(name, label, () => this.press(name), { "data-testid": name });
-    this.buttons = { start: b("start", "Start"), reduce: b("reduce", "Reduce only"), stop: b("stop", "Stop quoting"), rearm: b("rearm", "Re-arm\u2026") };
+    this.buttons = { start: b("start", "Start"), reduce: b("reduce", "Reduce only"), flatten: b("flatten", "Flatten\u2026"), stop: b("stop", "Stop quoting"), rearm: b("rearm", "Re-arm\u2026") };
     this.kill = h("button", { type: "button", class: "b kill", "data-testid": "kill", title: "Cancel all orders now and stop quoting (Shift+K). Positions stay.",
       onclick: () => panel.kill.press() }, icon("cross"), h("span", {}, "KILL"), h("small", {}, "cancel all & stop"));
     this.el = h("header", {}, this.badge, this.env, h("div", { class: "about" }, this.note, h("div", { class: "sub" }, this.about, this.more, this.age)),
