@@ -76,7 +76,7 @@ _ENV = {"sandbox": "SANDBOX", "demo": "DEMO", "prod": "LIVE"}
 def _start(s: Json, state: str) -> dict[str, Any]:
     latched = [h["rule"] for h in s["engine"]["maker"]["halts"] if h["latched"] and not h.get("market")]
     off = {"KILLED": "re-arm first", "KILLING": "a kill is under way"}.get(state, f"reset {latched[0]} first" if latched else "")
-    running = state in ("RUNNING", "REDUCING", "STARTING") or (state == "HALTED" and not latched)
+    running = state in ("RUNNING", "REDUCING", "FLATTENING", "STARTING") or (state == "HALTED" and not latched)
     button: dict[str, Any] = {"label": "Start", "on": not off and not running,
                               "tip": off or "Quote in every market of the series"}
     if running: button["tip"] = "Already started; the halt ends by itself" if state == "HALTED" else "Already running"
@@ -107,7 +107,8 @@ def _flatten(s: Json, killed: bool) -> dict[str, Any]:
         "tip": "Leave all positions, then stop quoting" if held else "Nothing is held",
         "ask": {"title": "Leave all positions", "word": "FLATTEN", "lines": [
             ["Held", ", ".join(held) or NONE], ["First", "quotes at the touch, for a minute"],
-            ["Then", "takes others' quotes, up to 3 cents from the middle"], ["At the end", "quoting stops; what is left is said"],
+            ["Then", "takes others' quotes, up to 3 cents from the middle"],
+            ["At the end", "quoting stops; what is left is said"],
         ]},
     }  # fmt: skip
 
@@ -243,7 +244,7 @@ def _word(look: Json, m: Json, state: str) -> tuple[str, str]:
     if bid["ours"] and ask["ours"]: return "QUOTING", bid["why"]
     if bid["ours"]: return "BID ONLY", ask["why"]
     if ask["ours"]: return "ASK ONLY", bid["why"]
-    return ("NO QUOTE" if state in ("RUNNING", "REDUCING", "STARTING") else state), bid["why"]
+    return ("NO QUOTE" if state in ("RUNNING", "REDUCING", "FLATTENING", "STARTING") else state), bid["why"]
 
 
 def _quote(side: Json, best: str, ahead: str) -> dict[str, str]:
@@ -390,7 +391,7 @@ def kill_of(s: Json, now_ms: int) -> dict[str, Any] | None:
 
 # %% ../../nbs/panel/04_view_model.ipynb #4c0d0fd1
 _ICONS = {"NO ENGINE": "ring", "STOPPED": "stop", "STARTING": "quarter", "RUNNING": "play", "REDUCING": "down",
-          "STOPPING": "quarter",
+          "FLATTENING": "down", "STOPPING": "quarter",
           "HALTED": "pause", "KILLING": "cross", "KILLED": "cross", "CRASHED": "warn", "NEEDS TOKEN": "clock"}  # fmt: skip
 
 

@@ -346,6 +346,7 @@ def states(s: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "running": s,
         "a book is stale": stale,
         "reducing": changed(s, reduce_only=True),
+        "flattening": changed(s, {"state": "flattening"}),
         "stopping": changed(s, {"state": "stopping"}),
         "halted": changed(halted, {"state": "halted", "halts": [HALTED], "day_pnl": "-50.100000"}),
         "disconnected stream": changed(off, {"state": "halted", "halts": [LINE]}, {"connected": False}),

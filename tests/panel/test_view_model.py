@@ -3,6 +3,7 @@
 `KMM_GOLDEN=new pytest tests/panel/test_view_model.py` writes it anew. The goldens hold everything but the columns of the charts.
 """
 
+import inspect
 import json
 import os
 import re
@@ -11,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from kalshi_mm.engine import status
 from kalshi_mm.panel import view_model
 from kalshi_mm.panel.view_model import build_vm, no_engine
-from tests.panel.pictures import NOW, session, states
+from tests.panel.pictures import NOW, changed, session, states
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = session(markets=4, steps=6)
@@ -42,7 +44,7 @@ def test_every_state_has_its_case():
         "STOPPED",
         "STARTING",
         "RUNNING",
-        "REDUCING",
+        "REDUCING", "FLATTENING",
         "STOPPING",
         "HALTED",
         "KILLING",
@@ -80,3 +82,10 @@ def test_the_page_and_the_view_model_find_a_kill_late_at_the_same_time():
     script = (Path(view_model.__file__).parent / "static" / "kill.js").read_text(encoding="utf-8")
     for name in ("CONFIRM_LATE_MS", "VERIFY_LATE_MS"):
         assert re.findall(rf"^const {name} = (\d+);", script, re.M) == [str(getattr(view_model, f"_{name}"))]
+
+
+def test_every_word_of_the_engines_state_has_a_picture():
+    "A state without an icon would end the page's pictures"
+    words = [w for line in inspect.getsource(status._state).splitlines() if "return" in line for w in re.findall(r'"(\w+)"', line)]
+    assert len(words) >= 6
+    for word in words: assert build_vm(changed(SMALL, {"state": word}), NOW)["icon"], word
