@@ -86,6 +86,7 @@ def test_the_page_and_the_view_model_find_a_kill_late_at_the_same_time():
 
 def test_every_word_of_the_engines_state_has_a_picture():
     "A state without an icon would end the page's pictures"
-    words = [w for line in inspect.getsource(status._state).splitlines() if "return" in line for w in re.findall(r'"(\w+)"', line)]
+    lines = [line for line in inspect.getsource(status._state).splitlines() if "return" in line]
+    words = [word for line in lines for word in re.findall(r'"(\w+)"', line)]
     assert len(words) >= 6
     for word in words: assert build_vm(changed(SMALL, {"state": word}), NOW)["icon"], word
