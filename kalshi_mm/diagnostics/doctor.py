@@ -50,7 +50,8 @@ def strategy_finding(settings: Settings) -> tuple[Finding, int | None]:  # and t
     "Whether the strategy and its preset can be used"
     try: maker, name, preset, notes = choose(settings, "check")
     except StrategyError as e: return failure("strategy", str(e), "see STRATEGY and PRESET"), None
-    size = maker.live.values().get("default_order_size", "")
+    sizes = [p.name for p in maker.live.table if p.unit == "contracts" and p.at.startswith("params.")]
+    size = maker.live.values()[sizes[0]] if sizes else ""
     text = f"{name}{f', preset {settings.preset}' if preset else ''}{''.join(f', guard {g}' for g in maker.live.guards)}"
     found = warning("strategy", f"{text}: {'; '.join(notes)}", "remove what isn't meant") if notes else ok("strategy", text)
     return found, int(size) if size.isdigit() else None

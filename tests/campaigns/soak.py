@@ -35,7 +35,7 @@ def cases(runs: int, seed: int) -> list[Case]:
 async def week(hours: float, speed: float, folder: Path, rng: Random, story: Story) -> dict[str, Any]:
     "So many hours of the market day, in one process"
     seconds = hours * 3600 / speed
-    again = CATALOGUE["restart"].plan(at_ms=round(seconds * 130), every_ms=round(seconds * 200), for_ms=2_000)
+    again = CATALOGUE["restart"].plan(at_ms=3_000 + round(seconds * 130), every_ms=round(seconds * 200), for_ms=2_000)
     faults = Faults([again], rng.randrange(1 << 30), story.tell)
     tasks = folder / "tasks"
     env = {"TASKS_FILE": str(tasks.absolute()), "QUOTE_LIFETIME_S": "20", "STOP_BEFORE_CLOSE_S": "2"}

@@ -240,7 +240,7 @@ def test_commands_are_checked_carried_out_and_remembered_with_their_giver(tradin
 
 def test_all_that_the_pages_ask_for_is_there(trading: Setting):
     known = trading.client.get("/api/openapi.json")["paths"]
-    verbs = {"start", "stop", "end", "reduce", "pause", "resume", "reset", "reconcile", "accept", "rearm", "set"}
+    verbs = {"start", "stop", "flatten", "end", "reduce", "pause", "resume", "reset", "reconcile", "accept", "rearm", "set"}
     page = (files("kalshi_mm.panel") / "static" / "connection.js").read_text(encoding="utf-8")
     paths = page[page.index("const PATHS"):page.index("const adds_risk")]
     asked = {verb: f"/api/{path}" for verb, path in re.findall(r'(\w+): (?:m|\(\)) => \[["`]([^"`?]*)', paths)}
