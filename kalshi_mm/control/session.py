@@ -202,7 +202,7 @@ async def _session(
     if settings.urls is None: (home.path / _THROWAWAY).touch()
     client = Client(venue.rest, credentials)
     try:
-        await _known_series(client, settings.target_series)
+        for series in settings.series: await _known_series(client, series)
         await client.limits()
         journal, opened = Journal(home.journal), list[Opened]()
 

@@ -379,7 +379,7 @@ async def compare(
     try:
         console.print(f"{settings.kalshi_env} at {venue.rest}")
         address = venue.rest, venue.ws, venue.key_id, venue.key_file
-        results = await asyncio.to_thread(run_expectations, *address, settings.target_series)
+        results = await asyncio.to_thread(run_expectations, *address, settings.series[0])
     finally: await venue.close()
     console.print(results_table(results))
     console.print(summary(results))

@@ -11,7 +11,7 @@ import asyncio
 import os
 import secrets
 import shutil
-from collections.abc import Awaitable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +30,7 @@ from ..engine.lock import Owner, held_by
 from ..engine.strategies import choose
 from ..model.messages import Amend, Cancel, Place
 from ..model.numbers import CENT, CONTRACT, Count, cents, contracts
-from ..model.types import Market, Order, Side, client_id, is_ours
+from ..model.types import Market, Order, Side, client_id, in_series, is_ours
 from ..risk.halts import RULES
 from ..strategy.parameters import StrategyError
 
@@ -115,14 +115,14 @@ def order_findings(
 def position_finding(
     theirs: Mapping[str, Count],  # by ticker, signed
     ours: Mapping[str, Count],  # by the journal
-    series: str,  # ticker; positions in other series that the journal doesn't have are not compared
+    series: Sequence[str],  # tickers; positions in other series that the journal doesn't have are not compared
 ) -> Finding:
     "Whether the exchange and the journal have the same positions"
-    here_or_ours = {t for t in theirs if t in ours or t.startswith(f"{series}-")}
+    here_or_ours = {t for t in theirs if t in ours or in_series(t, series)}
     off = sorted(t for t in here_or_ours | ours.keys() if theirs.get(t, 0) != ours.get(t, 0))
     held, others = sum(theirs[t] != 0 for t in here_or_ours), sum(n != 0 for t, n in theirs.items() if t not in here_or_ours)
     elsewhere = f"; {others} in other series, not compared" if others else ""
-    if not off: return ok("positions", f"{held or 'no'} open in {series}, as in the journal{elsewhere}")
+    if not off: return ok("positions", f"{held or 'no'} open in {' and '.join(series)}, as in the journal{elsewhere}")
     t = off[0]
     there, here = contracts(theirs.get(t, 0)), contracts(ours.get(t, 0))
     text = f"{len(off)} differ, such as {t}: the exchange has {there}, the journal {here}{elsewhere}"
@@ -217,7 +217,7 @@ async def examine(
     asked, markets = await check_account(client, settings, credentials, now_ms, size)
     found += asked
     found += await try_stream(venue.ws, lambda: client.handshake(venue.ws), markets, settings, wall_ms, client.offset_ms)
-    try: found += await _account_findings(client, home, settings.target_series)
+    try: found += await _account_findings(client, home, settings.series)
     except (ApiError, JournalError) as e: found.append(warning("orders", f"resting orders can't be read: {e}", "try again"))
     if probing and (owner or killed):
         found.append(warning("probe", "no trial order while an engine trades or a kill is in force", "stop or re-arm it first"))
@@ -227,7 +227,7 @@ async def examine(
     return CheckReport(found, markets)
 
 
-async def _account_findings(client: Client, home: Home, series: str) -> list[Finding]:
+async def _account_findings(client: Client, home: Home, series: Sequence[str]) -> list[Finding]:
     sessions: set[str] = set()
     ours: dict[str, Count] = {}
     if home.journal.exists():

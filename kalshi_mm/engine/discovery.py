@@ -6,26 +6,27 @@
 __all__ = ['Discovery']
 
 # %% ../../nbs/engine/10_discovery.ipynb #64fe046a
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from ..client.market_data import Refused
 from ..client.rest import Client
 from ..client.transport import Ambiguous, NotFound
 from ..feed.feed import Feed, TwinFeed
 from ..maker.maker import MarketMaker
 from ..model.messages import Event, MarketListed, MarketSettled, MarketUnclear
 from ..model.numbers import contracts
-from ..model.types import Fill, Market, UnreadFill
+from ..model.types import Fill, Market, UnreadFill, in_series
 
 # %% ../../nbs/engine/10_discovery.ipynb #70e11f06
 class Discovery:
-    "The markets of a series, from their listing to their payment"
+    "The markets of some series, from their listing to their payment"
 
     def __init__(
         self,
         client: Client,
         feed: Feed | TwinFeed,  # subscribes to the books
         maker: MarketMaker,  # has the markets that are followed
-        series: str,  # ticker, such as KXHIGHNY
+        series: Sequence[str],  # tickers, such as KXHIGHNY
         tell: Callable[[Event], None],  # takes each change
         note: Callable[[str, str], None],  # takes (text, level) for people
         now_ms: Callable[[], int],  # UTC
@@ -41,17 +42,20 @@ class Discovery:
     def concerns(self, fill: Fill) -> bool:
         "Whether a fill of the account counts"
         known = fill.ticker in self.maker.slots or fill.ticker in self.maker.elsewhere
-        ours = known or (fill.ticker.startswith(f"{self.series}-") and fill.ts_ms >= self.first_ms)
+        ours = known or (in_series(fill.ticker, self.series) and fill.ts_ms >= self.first_ms)
         return ours and not self._counted(fill)  # the core knows the trade ids of recent ones only
 
     def may_concern(self, fill: UnreadFill) -> bool:
         "Whether a fill of the account that can't be read may be one that counts"
         t = fill.ticker
-        return not t or t in self.maker.slots or t in self.maker.elsewhere or t.startswith(f"{self.series}-")
+        return not t or t in self.maker.slots or t in self.maker.elsewhere or in_series(t, self.series)
 
     async def look(self) -> list[Market]:  # those that are open or about to open; ApiError if the exchange can't be asked
         "Read the markets that are open or about to open, and follow the others"
-        markets, refused = await self.client.open_markets(self.series)
+        markets, refused = list[Market](), list[Refused]()
+        for series in self.series:
+            some, odd = await self.client.open_markets(series)
+            markets, refused = markets + some, refused + odd
         for ticker, why in refused: self._unclear(ticker, why)
         if new := [m.ticker for m in markets if m.ticker not in self.maker.slots]: self.feed.add(new)  # in one command for all
         for market in markets: self._listed(market)
@@ -89,7 +93,7 @@ class Discovery:
     def _listed(self, market: Market) -> None:
         slot, doubted = self.maker.slots.get(market.ticker), self._refused.pop(market.ticker, "")
         if slot is None or slot.market != market or doubted:
-            self.tell(MarketListed(self.now_ms(), market, market.series_ticker == self.series))
+            self.tell(MarketListed(self.now_ms(), market, market.series_ticker in self.series))
 
     def _odd(self, ticker: str, e: Ambiguous | ValueError) -> None:
         "Leave a market alone whose answer can't be read; no answer at all is no fact about it"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MARKET_STATUSES', 'OWNER', 'Side', 'PriceRange', 'TickGrid', 'Market', 'Quote', 'OrderStatus', 'Order', 'Fill',
-           'UnreadFill', 'Position', 'client_id', 'is_ours']
+           'UnreadFill', 'Position', 'client_id', 'is_ours', 'in_series']
 
 # %% ../../nbs/model/02_types.ipynb #ce11db86
 from collections.abc import Iterable
@@ -223,3 +223,11 @@ def client_id(
 def is_ours(client_order_id: str) -> bool:
     "Whether this program placed an order, in any session"
     return client_order_id.startswith(f"{OWNER}-")
+
+
+def in_series(
+    ticker: str,  # of a market
+    series: Iterable[str],  # tickers
+) -> bool:
+    "Whether a market is one of these series', by its name: for markets whose series isn't known otherwise"
+    return ticker.startswith(tuple(f"{name}-" for name in series))

@@ -48,9 +48,10 @@ def _why(bid: SideStatus, ask: SideStatus) -> str:
 
 
 def _names(markets: Sequence[MarketStatus]) -> list[str]:
-    "Names for markets: the outcome, with the event before it if there are several"
-    events = [m.ticker.split("-")[1] if "-" in m.ticker else "" for m in markets]
-    return [f"{e} {m.title}".strip() if len(set(events)) > 1 else m.title for e, m in zip(events, markets, strict=True)]
+    "Names for markets: the outcome, with series and day before it if there are several"
+    parts = [[*m.ticker.split("-"), ""] for m in markets]
+    many = [len({p[n] for p in parts}) > 1 for n in (0, 1)]  # series, days
+    return [" ".join(filter(None, (*(p[n] for n in (0, 1) if many[n]), m.title))) for p, m in zip(parts, markets, strict=True)]
 
 
 def _net(net: str) -> str: return f"{parse_count(net) / 100:+g}" if parse_count(net) else "0"
