@@ -110,6 +110,7 @@ class Settings(BaseSettings):
     # the account
     kalshi_api_key_id: Annotated[str, AfterValidator(_key_id)] = ""  # the id that the exchange shows beside the key
     kalshi_private_key_file: Annotated[Path, AfterValidator(_key_path)] = Path("private_key.pem")  # PEM, no passphrase
+    kalshi_subaccount: Annotated[int | None, Field(ge=0, le=63)] = None  # empty: the primary one, or the key's own
     kalshi_env: Env = Env.SANDBOX
     kalshi_rest_url: Annotated[str, AfterValidator(_rest_url)] = ""  # in place of the environment's own
     kalshi_ws_url: Annotated[str, AfterValidator(_ws_url)] = ""

@@ -138,7 +138,7 @@ def check(
         venue, client = await find_venue(settings, []), None
         try:
             credentials = Credentials.load(venue.key_id, venue.key_file)
-            client = Client(venue.rest, credentials)
+            client = Client(venue.rest, credentials, settings.kalshi_subaccount)
             report = await examine(client, settings, credentials, venue, probe, wall_ms(), alert)
         finally:
             if client: await client.close()

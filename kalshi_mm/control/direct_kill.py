@@ -16,7 +16,7 @@ from msgspec import Struct
 from ..client.credentials import wall_ms
 from ..config import Env, Settings
 from .remote import ControlClient, NoEngine, Refused
-from .runtime import Home, Running
+from .runtime import Home, Running, account_name
 from ..engine.kill_latch import Latch, Stamp
 from ..engine.lock import held_by
 from ..engine.private_files import NotPrivate
@@ -33,9 +33,10 @@ class Target(Struct, frozen=True):
     home: str  # its folder
     session: str = ""  # of the engine; empty if none is registered
     throwaway: bool = False  # the exchange is a sandbox that ends with its engine
+    subaccount: int | None = None  # that it trades; None: the primary one, or the key's own
 
     def __str__(self) -> str:
-        return f"{self.env}, account {self.key_id[:8]}" + (f", session {self.session}" if self.session else "")
+        return f"{self.env}, {account_name(self.key_id, self.subaccount)}" + (f", session {self.session}" if self.session else "")
 
     @property
     def folder(self) -> Path: return Path(self.home)
@@ -43,7 +44,7 @@ class Target(Struct, frozen=True):
     @classmethod
     def of(cls, r: Running) -> "Target":
         "The account of an engine"
-        return cls(r.env, r.rest, r.key_id, r.key_file, str(r.home), r.session, r.throwaway)
+        return cls(r.env, r.rest, r.key_id, r.key_file, str(r.home), r.session, r.throwaway, r.subaccount)
 
 
 class NoTarget(KalshiMMError):
@@ -61,7 +62,8 @@ def find_targets(
     found += [t for t in _unregistered(settings) if (env or t.env) == t.env and t.session.startswith(session)]
     if settings.urls and settings.kalshi_api_key_id and not session and (named or not found):
         key_id, key_file = settings.kalshi_api_key_id, settings.kalshi_private_key_file
-        ours = Target(settings.kalshi_env, settings.urls[0], key_id, str(key_file), str(Home(settings, key_id).path))
+        ours = Target(settings.kalshi_env, settings.urls[0], key_id, str(key_file), str(Home(settings, key_id).path),
+                      subaccount=settings.kalshi_subaccount)  # fmt: skip
         if ours.home not in [t.home for t in found]: found.append(ours)
     if found: return found
     what = " ".join(filter(None, ("engine", f"on {env}" if env else "", f"of session {session}" if session else "")))
@@ -159,7 +161,8 @@ async def _cancel(target: Target, everything: bool, patience_s: float) -> tuple[
     from kalshi_mm.client.rest import Client
 
     if not target.rest: return -1, "NOT KILLED at the exchange: the address where its engine trades isn't known."
-    client, loop = Client(target.rest, Credentials.load(target.key_id, Path(target.key_file))), asyncio.get_running_loop()
+    client = Client(target.rest, Credentials.load(target.key_id, Path(target.key_file)), target.subaccount)
+    loop = asyncio.get_running_loop()
     until, looks, left, trouble = loop.time() + patience_s, EmptyLooks(), -1, ""
     whose = "" if everything else "of ours "
     try:

@@ -200,7 +200,7 @@ async def _session(
     log_to(home.log)
     lock = await locked(home, Owner.me(session, settings.kalshi_env, wall_ms()))
     if settings.urls is None: (home.path / _THROWAWAY).touch()
-    client = Client(venue.rest, credentials)
+    client = Client(venue.rest, credentials, settings.kalshi_subaccount)
     try:
         for series in settings.series: await _known_series(client, series)
         await client.limits()
@@ -216,7 +216,7 @@ async def _session(
         running = Running(
             f"http://127.0.0.1:{control.port}", control.port, os.getpid(), session, settings.kalshi_env, settings.target_series,
             venue.rest, venue.ws, venue.key_id, str(venue.key_file.absolute()), str(home.journal), str(home.log), str(home.token),
-            Identity.of(os.getpid()), settings.urls is None, str(file or ""),
+            Identity.of(os.getpid()), settings.urls is None, str(file or ""), settings.kalshi_subaccount,
         )  # fmt: skip
         write_private(home.runtime, msgspec.json.encode(running).decode())
         opened += [lock.opened, Opened(home.journal, home.runtime, home.socket)]

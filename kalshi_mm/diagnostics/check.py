@@ -92,6 +92,7 @@ def place_finding(
 def key_finding(
     credentials: Credentials,
     facts: KeyFacts | None,  # as the exchange lists it; None if it doesn't
+    subaccount: int | None = None,  # that is to be traded; None: the primary one, or the key's own
 ) -> Finding:
     "Whether the accepted key has the right scopes, and its file is private"
     text = f"{credentials.kind}, accepted"
@@ -101,6 +102,8 @@ def key_finding(
     scopes, todo = set(facts.scopes), "make a key with read and write::trade"
     text += f", may {', '.join(sorted(scopes)) or 'do nothing'}"
     if facts.subaccount is not None: text += f" on subaccount {facts.subaccount}"
+    if subaccount is not None and facts.subaccount not in (None, subaccount):
+        return failure("key", f"{text}, and KALSHI_SUBACCOUNT is {subaccount}", "unset it, or use a key of that subaccount")
     if "read" not in scopes or not {"write", "write::trade"} & scopes: return failure("key", text, todo)
     if {"write", "write::transfer"} & scopes: return warning("key", f"{text}: it can move money too", todo)
     return ok("key", text)
@@ -179,9 +182,10 @@ def pause_finding(
     return warning("schedule", f"{text}, in {hours:.1f} hours", "resting orders are cancelled when it begins")
 
 
-def netting_finding(netting: dict[int, bool]) -> Finding:
+def netting_finding(netting: dict[int, bool], subaccount: int | None = None) -> Finding:
     "Whether complementary positions release collateral"
-    if netting.get(0): return ok("netting", "on: positions in several brackets of an event release collateral (FACTS 3.12)")
+    on = netting.get(subaccount or 0)
+    if on: return ok("netting", "on: positions in several brackets of an event release collateral (FACTS 3.12)")
     return ok("netting", "off: each bracket locks its own collateral (FACTS 3.12)")
 
 # %% ../../nbs/diagnostics/01_check.ipynb #819368be
@@ -285,12 +289,12 @@ async def check_account(
     found.append(clock_finding(client.clock_offset_ms))
     if balance is None: return found, []
     keys, _ = await _attempt("key", client.keys(), "")
-    found.append(key_finding(credentials, keys.of(credentials.key_id) if keys else None))
+    found.append(key_finding(credentials, keys.of(credentials.key_id) if keys else None, settings.kalshi_subaccount))
     if keys: found.append(attestation_finding(keys, now_ms))
     found.append(balance_finding(balance, settings))
     limits = take(*await _attempt("budget", client.limits(), "the Basic tier is assumed"))
     if (netting := take(*await _attempt("netting", client.netting(), "ask the exchange's support"))) is not None:
-        found.append(netting_finding(netting))
+        found.append(netting_finding(netting, settings.kalshi_subaccount))
     markets: list[Market] = []
     for series in settings.series:
         said, listed = await _series_findings(client, series, settings, now_ms)

@@ -139,6 +139,7 @@ class FillMsg(Struct, frozen=True, gc=False):
     book_side: Literal["bid", "ask"]
     ts_ms: int
     client_order_id: str | None = None
+    subaccount: Any = None  # a number; an odd one is no reason not to count a fill
 
 
 class OrderMsg(Struct, frozen=True, gc=False):
@@ -155,6 +156,7 @@ class OrderMsg(Struct, frozen=True, gc=False):
     created_ts_ms: int | None = None
     last_updated_ts_ms: int | None = None
     last_update_reason: Any = None  # used only if it is text: an odd one is no reason to lose the connection
+    subaccount_number: Any = None
 
 
 class TradeFrame(_Typed, frozen=True, kw_only=True, gc=False, tag="trade"): msg: TradeMsg
@@ -165,6 +167,7 @@ class OrderFrame(_Typed, frozen=True, kw_only=True, gc=False, tag="user_order"):
 class PositionMsg(Struct, frozen=True, gc=False):
     market_ticker: str
     position_fp: str
+    subaccount: Any = None
 
 
 class GroupMsg(Struct, frozen=True, gc=False):

@@ -48,8 +48,14 @@ _ODD_KINDS = 50  # kinds of messages that can't be read, at most, that are count
 class FrameHandler:
     "Turns frames of markets and of the account into events"
 
-    def __init__(self, markets: Markets, health: StreamHealth, warnings: list[str]):
-        self.markets, self.health, self.warnings = markets, health, warnings
+    def __init__(
+        self,
+        markets: Markets,
+        health: StreamHealth,
+        warnings: list[str],
+        subaccount: int | None = None,  # messages that name another one are not ours; None: all are
+    ):
+        self.markets, self.health, self.warnings, self._subaccount = markets, health, warnings, subaccount
         self._values: dict[str, Price] = {}  # payments of determined markets
 
     def handle(
@@ -68,11 +74,13 @@ class FrameHandler:
                 return [snapshot]
             case TradeFrame():  # a block trade is made off the book
                 return [] if msg.is_block_trade or msg.market_ticker not in markets.tickers else [trade_event(msg, now_ms)]
-            case FillFrame(): return [fill_event(msg, now_ms)]
+            case FillFrame(): return [] if self._elsewhere(msg.subaccount) else [fill_event(msg, now_ms)]
             case OrderFrame():
+                if self._elsewhere(msg.subaccount_number): return []
                 order = order_event(msg, now_ms)
                 if isinstance(order, OrderUnclear): self._unknown_word("user_order", "status", msg.status)
                 return [order]
+            case PositionFrame() if self._elsewhere(msg.subaccount): pass
             case PositionFrame(): self.health.positions[msg.market_ticker] = parse_count(msg.position_fp)
             case GroupFrame():
                 if msg.event_type not in GROUP_EVENTS: self._unknown_word("order_group_updates", "event_type", msg.event_type)
@@ -82,6 +90,10 @@ class FrameHandler:
             case EventFeeFrame(): markets.changed.update(t for t in markets.tickers if t.startswith(f"{msg.event_ticker}-"))
             case UnknownFrame(): self._unknown(frame.type)
         return []
+
+    def _elsewhere(self, subaccount: object) -> bool:
+        "Whether a message says that it is of another subaccount; one that says nothing may be ours"
+        return self._subaccount is not None and isinstance(subaccount, int) and subaccount != self._subaccount
 
     def _lifecycle(self, msg: LifecycleMsg, now_ms: int) -> list[Event]:
         if msg.market_ticker not in self.markets.tickers:
@@ -347,6 +359,7 @@ class StreamState:
         use_yes_price: bool = True,  # ask for NO levels at YES prices
         silence_ms: int = 25_000,  # give the connection up after this; the heartbeat comes every 10 s
         patience_ms: int = 5_000,  # how long acknowledgements and snapshots may take
+        subaccount: int | None = None,  # that is traded; None: whatever the key sees
     ):
         self.warnings: list[str] = []  # for people
         self.health = StreamHealth()
@@ -355,7 +368,7 @@ class StreamState:
         self._link = Link(self._subs, self._markets, self.health, self.warnings, silence_ms)
         self._subscriber = Subscriber(
             channels, self._subs, self._markets, self._link, self.health, self.warnings, patience_ms)
-        handler = FrameHandler(self._markets, self.health, self.warnings)
+        handler = FrameHandler(self._markets, self.health, self.warnings, subaccount)
         self._receiver = Receiver(self._markets, self._subs, self._link, self._subscriber, handler, self.health)
         self.receive = self._receiver.receive  # (raw, now_ms) -> events; bound, for speed
 
