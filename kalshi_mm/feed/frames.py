@@ -8,8 +8,7 @@ __all__ = ['OF_ORDERS', 'Number', 'decode_known', 'odd_frame', 'LIFECYCLE_EVENTS
            'TradeFrame', 'FillFrame', 'OrderFrame', 'PositionMsg', 'GroupMsg', 'LifecycleMsg', 'EventMsg',
            'SubscribedMsg', 'ErrorMsg', 'PositionFrame', 'GroupFrame', 'LifecycleFrame', 'NewEventFrame',
            'EventFeeFrame', 'SubscribedFrame', 'UnsubscribedFrame', 'OkFrame', 'ErrorFrame', 'decode', 'Read',
-           'book_snapshot', 'book_delta', 'trade_event', 'fill_event', 'order_event', 'status_after',
-           'settlement_value']
+           'book_snapshot', 'book_delta', 'trade_event', 'fill_event', 'order_event', 'status_after']
 
 # %% ../../nbs/feed/01_frames.ipynb #0791946f
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct, ValidationError, structs
 
 from ..model.messages import BookDelta, BookSnapshot, FillSeen, OrderSeen, OrderUnclear, Trade
-from ..model.numbers import ONE, Price, parse_count, parse_money, parse_price
+from ..model.numbers import ONE, parse_count, parse_money, parse_price
 from ..model.types import Fill, Order, OrderStatus, Side, UnreadFill
 
 # %% ../../nbs/feed/01_frames.ipynb #4d4ebd32
@@ -177,9 +176,7 @@ class GroupMsg(Struct, frozen=True, gc=False):
 
 class LifecycleMsg(Struct, frozen=True, gc=False):
     event_type: str
-    market_ticker: str
-    result: str | None = None
-    settlement_value: str | None = None  # for a YES contract, dollars
+    market_ticker: str  # a result may be amended before it is paid, so it isn't read here
 
 
 class EventMsg(Struct, frozen=True, gc=False):
@@ -308,9 +305,3 @@ def status_after(event_type: str) -> str:  # empty if the status doesn't change
 LIFECYCLE_EVENTS = frozenset({"created", "activated", "deactivated", "close_date_updated", "determined", "settled",
                               "price_level_structure_updated", "metadata_updated"})  # fmt: skip
 GROUP_EVENTS = frozenset({"created", "triggered", "reset", "deleted", "limit_updated"})
-
-
-def settlement_value(msg: LifecycleMsg) -> Price | None:  # for each YES contract; None if the message has none
-    "The payment of a market"
-    if msg.settlement_value: return parse_price(msg.settlement_value)
-    return {"yes": ONE, "no": 0}.get(msg.result or "")

@@ -15,11 +15,11 @@ from kalshi_mm.feed.frames import (
     GROUP_EVENTS, LIFECYCLE_EVENTS, OF_ORDERS, DeltaFrame, ErrorFrame, EventFeeFrame, FillFrame, Frame, GroupFrame,
     LifecycleFrame, LifecycleMsg, OddFrame, OkFrame, OrderFrame, PositionFrame, SnapshotFrame, SubscribedFrame, TradeFrame,
     UnknownFrame, UnsubscribedFrame, book_delta, book_snapshot, decode, decode_known, fill_event, odd_frame, order_event,
-    settlement_value, status_after, trade_event,
+    status_after, trade_event,
 )
 from .subscriptions import BOOKS, BY_TICKER, CHANNELS, LIFECYCLE, TRADES, Markets, Subscription, Subscriptions
-from ..model.messages import Connection, Event, FillUnread, GroupSeen, MarketSettled, MarketStatus, OrderUnclear
-from ..model.numbers import Count, Price, parse_count
+from ..model.messages import Connection, Event, FillUnread, GroupSeen, MarketStatus, OrderUnclear
+from ..model.numbers import Count, parse_count
 
 # %% ../../nbs/feed/03_stream_state.ipynb #12b7c390
 @dataclass(slots=True)  # its fields are set faster than a Struct's, and some change with each message
@@ -56,7 +56,6 @@ class FrameHandler:
         subaccount: int | None = None,  # messages that name another one are not ours; None: all are
     ):
         self.markets, self.health, self.warnings, self._subaccount = markets, health, warnings, subaccount
-        self._values: dict[str, Price] = {}  # payments of determined markets
 
     def handle(
         self,
@@ -99,13 +98,12 @@ class FrameHandler:
         if msg.market_ticker not in self.markets.tickers:
             self.health.not_ours += 1
             return []
-        if (value := settlement_value(msg)) is not None: self._values[msg.market_ticker] = value
         status = status_after(msg.event_type)
         if msg.event_type not in LIFECYCLE_EVENTS: self._unknown_word(LIFECYCLE, "event_type", msg.event_type)
         if not status: self.markets.changed.add(msg.market_ticker)
         events: list[Event] = [MarketStatus(now_ms, msg.market_ticker, status)] if status else []
-        paid = self._values.get(msg.market_ticker) if msg.event_type == "settled" else None
-        return events if paid is None else [*events, MarketSettled(now_ms, msg.market_ticker, paid)]
+        if msg.event_type == "settled": self.markets.changed.add(msg.market_ticker)
+        return events
 
     def _odd(self, frame: OddFrame, now_ms: int) -> list[Event]:
         "Attribute a frame that can't be read to its order or its market, and leave everything else alone"
