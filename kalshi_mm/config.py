@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     kalshi_ws_url: Annotated[str, AfterValidator(_ws_url)] = ""
 
     # what to quote
-    target_series: Annotated[str, BeforeValidator(_series), Field(pattern=r"^[A-Z0-9]+(,[A-Z0-9]+)*$")] = "KXHIGHNY"  # commas
+    target_series: Annotated[str, BeforeValidator(_series), Field(pattern=r"^[A-Z0-9]+(,[A-Z0-9]+)*$")] = "KXHIGHNY"  # or A,B
     strategy: Annotated[str, Field(pattern=r"^[\w.-]+(:\w+)?$")] = DEFAULT_STRATEGY  # a registered name, or package.module:Class
     preset: str = ""  # a name, or the path of a TOML file with what the strategy is told; empty: none
     min_spread: Annotated[Decimal, Field(**_cents)] = Decimal(5)  # cents: quote where the others are at least this far apart
