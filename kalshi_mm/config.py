@@ -52,7 +52,10 @@ def default_state_dir() -> Path:
     return user_state_path("kalshi_mm", appauthor=False)
 
 # %% ../nbs/02_config.ipynb #6f23aa04
-def _series(text: object) -> object: return text.upper() if isinstance(text, str) else text
+def _series(text: object) -> object:
+    "Tickers in capitals, separated by one comma, each once"
+    if not isinstance(text, str): return text
+    return ",".join(dict.fromkeys(filter(None, (part.strip().upper() for part in text.split(",")))))
 
 
 def _key_id(text: str) -> str:
@@ -107,12 +110,13 @@ class Settings(BaseSettings):
     # the account
     kalshi_api_key_id: Annotated[str, AfterValidator(_key_id)] = ""  # the id that the exchange shows beside the key
     kalshi_private_key_file: Annotated[Path, AfterValidator(_key_path)] = Path("private_key.pem")  # PEM, no passphrase
+    kalshi_subaccount: Annotated[int | None, Field(ge=0, le=63)] = None  # empty: the primary one, or the key's own
     kalshi_env: Env = Env.SANDBOX
     kalshi_rest_url: Annotated[str, AfterValidator(_rest_url)] = ""  # in place of the environment's own
     kalshi_ws_url: Annotated[str, AfterValidator(_ws_url)] = ""
 
     # what to quote
-    target_series: Annotated[str, BeforeValidator(_series), Field(pattern=r"^[A-Z0-9]+$")] = "KXHIGHNY"
+    target_series: Annotated[str, BeforeValidator(_series), Field(pattern=r"^[A-Z0-9]+(,[A-Z0-9]+)*$")] = "KXHIGHNY"  # or A,B
     strategy: Annotated[str, Field(pattern=r"^[\w.-]+(:\w+)?$")] = DEFAULT_STRATEGY  # a registered name, or package.module:Class
     preset: str = ""  # a name, or the path of a TOML file with what the strategy is told; empty: none
     min_spread: Annotated[Decimal, Field(**_cents)] = Decimal(5)  # cents: quote where the others are at least this far apart
@@ -165,6 +169,11 @@ class Settings(BaseSettings):
         return self._unknown
 
     @property
+    def series(self) -> tuple[str, ...]:
+        "`TARGET_SERIES` as the tickers that it names"
+        return tuple(self.target_series.split(","))
+
+    @property
     def aliases(self) -> dict[str, str]:
         "The parameters of the default strategy, which have settings of their own: {name: value in its unit}"
         return {name: str(getattr(self, name)) for name in ALIASES}
@@ -208,6 +217,11 @@ class Settings(BaseSettings):
     def least_balance(self) -> Money:
         "`MIN_BALANCE` as money"
         return int(self.min_balance * DOLLAR)
+
+    @property
+    def public_url(self) -> str:
+        "Address of REST, which shows markets without a key; empty for a sandbox that has yet to be started"
+        return (self.kalshi_rest_url or HOSTS.get(self.kalshi_env, ("", ""))[0]).rstrip("/")
 
     @property
     def urls(self) -> tuple[str, str] | None:

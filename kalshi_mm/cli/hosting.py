@@ -90,6 +90,8 @@ def exchange(
     speed: Speed = None,
     data: Data = None,
     day: Day = None,
+    series: Annotated[str, typer.Option(
+        help="Series to simulate, separated by commas: of daily high temperatures.")] = "KXHIGHNY",
     skip_hours: Annotated[float | None, typer.Option(
         help="Hours of the market day to skip; 25 (eleven in the morning) without --data, else none.", min=0, max=37)] = None,
     ed25519: Annotated[bool, typer.Option("--ed25519", help="Make an Ed25519 key instead of RSA 2048.")] = False,
@@ -122,7 +124,8 @@ def exchange(
             try:
                 sandbox = build(
                     folder, seed=seed or 0, speed=speed or 1, day=_day(day) if day else None, rows=rows,
-                    skip_hours=skip, regime=regime or Spreads.WIDE, kind=kind, accounts=account or (ACCOUNT,), tier=tier,
+                    series=[name.strip().upper() for name in series.split(",")], skip_hours=skip,
+                    regime=regime or Spreads.WIDE, kind=kind, accounts=account or (ACCOUNT,), tier=tier,
                     read_lag_ms=read_lag_ms, faults=injected, keep=state is not None)
             except ValueError as e: raise VenueError(str(e)) from e
             await until_stopped(serve(sandbox, host, port, announce), attached)

@@ -17,10 +17,11 @@ import typer
 
 # %% ../../nbs/cli/05_main.ipynb #54c7bd2b
 ROOMS: Final = {
-    "trading": ("run", "check", "replay", "conform", "lab"),
+    "trading": ("run", "scan", "check", "replay", "conform", "lab"),
     "hosting": ("exchange",),
     "operating": (
-        "status", "start", "stop", "reset", "pause", "resume", "reduce-only", "set", "reconcile", "accept", "kill", "rearm",
+        "status", "start", "stop", "reset", "pause", "resume", "reduce-only", "flatten", "set", "reconcile", "accept", "kill",
+        "rearm",
     ),
 }
 

@@ -41,7 +41,7 @@ Rest = Annotated[str | None, typer.Option("--rest", help="REST address, in place
 Ws = Annotated[str | None, typer.Option("--ws", help="WebSocket address (KALSHI_WS_URL).")]
 StrategyName = Annotated[str | None, typer.Option("--strategy", help="A registered name, or package.module:Class (STRATEGY).")]
 PresetName = Annotated[str | None, typer.Option("--preset", help="A preset's name, or the path of its TOML file (PRESET).")]
-Series = Annotated[str | None, typer.Option("--series", help="Series to quote (TARGET_SERIES).")]
+Series = Annotated[str | None, typer.Option("--series", help="Series to quote, separated by commas (TARGET_SERIES).")]
 ControlPort = Annotated[int | None, typer.Option(help="Port of the control API (CONTROL_PORT); 0 takes a free one.")]
 SessionOption = Annotated[str, typer.Option("--session", help="The engine whose session id begins with this, where several run.")]
 Where = Annotated[Env | None, typer.Option("--env", help="The engine that trades in this environment, where several run.")]

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['T', 'Time', 'AUTO_ROUTE', 'Levels', 'decode', 'price_of', 'count_of', 'money_of', 'ms_of', 'Series', 'EventFees',
            'read_series', 'read_event_fees', 'ListedMarket', 'Refused', 'read_market', 'read_markets', 'read_book',
-           'Limits', 'read_status', 'read_limits', 'read_costs', 'read_next_pause', 'FeeChange', 'read_fee_changes']
+           'Limits', 'read_status', 'read_limits', 'read_costs', 'read_next_pause', 'FeeChange', 'read_fee_changes',
+           'Candle', 'Print', 'read_candles', 'read_trades']
 
 # %% ../../nbs/client/03_market_data.ipynb #e69a81a3
 from collections.abc import Mapping
@@ -350,3 +351,69 @@ class _FeeChanges(Struct):
 def read_fee_changes(body: bytes) -> list[FeeChange]:
     "GET /series/fee_changes"
     return decode(body, _FeeChanges).series_fee_change_arr or []
+
+# %% ../../nbs/client/03_market_data.ipynb #0dc62fb2
+class Candle(Struct, frozen=True):
+    "The quotes at the end of a minute, and what traded in it"
+
+    end_s: int  # UTC, of the minute
+    bid: Price | None  # of YES; None: nobody bids
+    ask: Price | None
+    volume: Count
+
+
+class Print(Struct, frozen=True):
+    "A trade of anybody's"
+
+    ticker: str
+    count: Count
+    ts_ms: int  # UTC
+
+
+class _Span(Struct):
+    close_dollars: Decimal | None = None
+
+
+class _Candle(Struct):
+    end_period_ts: int
+    yes_bid: _Span
+    yes_ask: _Span
+    volume_fp: Decimal
+
+
+class _MarketCandles(Struct):
+    market_ticker: str
+    candlesticks: list[_Candle] | None
+
+
+class _ManyCandles(Struct):
+    markets: list[_MarketCandles] | None
+
+
+class _Trade(Struct):
+    ticker: str
+    count_fp: Decimal
+    created_time: Time
+
+
+class _Trades(Struct):
+    trades: list[_Trade] | None
+    cursor: str | None = None
+
+
+def _candle(c: _Candle) -> Candle | None:
+    bid, ask = c.yes_bid.close_dollars, c.yes_ask.close_dollars
+    if bid is None or ask is None: return None  # one made up from what traded before says nothing of the quotes
+    return Candle(c.end_period_ts, price_of(bid) or None, price_of(ask) if ask < 1 else None, count_of(c.volume_fp))
+
+
+def read_candles(body: bytes) -> dict[str, list[Candle]]:  # by ticker, the oldest first
+    "GET /markets/candlesticks"
+    each = {m.market_ticker: [_candle(c) for c in m.candlesticks or []] for m in decode(body, _ManyCandles).markets or []}
+    return {ticker: sorted((c for c in some if c), key=lambda c: c.end_s) for ticker, some in each.items()}
+
+
+def read_trades(body: bytes) -> tuple[list[Print], str]:
+    "GET /markets/trades: one page, the newest first, and the cursor of the next"
+    page = decode(body, _Trades)
+    return [Print(t.ticker, count_of(t.count_fp), ms_of(t.created_time)) for t in page.trades or []], page.cursor or ""

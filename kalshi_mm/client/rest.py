@@ -18,8 +18,9 @@ from msgspec import Struct
 from .budget import COSTS, Budget, Gate, Kind
 from .credentials import Credentials
 from kalshi_mm.client.market_data import (
-    AUTO_ROUTE, EventFees, FeeChange, Levels, Limits, ListedMarket, Refused, Series, read_book, read_costs, read_event_fees,
-    read_fee_changes, read_limits, read_market, read_markets, read_next_pause, read_series, read_status,
+    AUTO_ROUTE, Candle, EventFees, FeeChange, Levels, Limits, ListedMarket, Print, Refused, Series, read_book, read_candles,
+    read_costs, read_event_fees, read_fee_changes, read_limits, read_market, read_markets, read_next_pause, read_series,
+    read_status, read_trades,
 )
 from kalshi_mm.client.portfolio import (
     Canceled, KeyList, OrderGroup, Placed, Transfer, amend_body, cancel_item, place_body, read_amended, read_balance,
@@ -189,6 +190,8 @@ class Caller:
 # %% ../../nbs/client/06_rest.ipynb #94d1bb45
 _FEES_KEPT_MS = 60_000  # a hundred events, each asked for at each look, would take the whole read budget
 
+_MOST_CANDLES, _MOST_TICKERS = 10_000, 100  # in one answer, and in one question
+
 
 class PublicClient(Caller):
     "The calls that need no key"
@@ -260,6 +263,38 @@ class PublicClient(Caller):
     async def orderbook(self, ticker: str) -> tuple[Levels, Levels]:
         "Bids and asks in YES terms, best first; both empty for a ticker that doesn't exist"
         return await self.call("GET", "/markets/:id/orderbook", read_book, ticker)
+
+    async def candles(
+        self,
+        tickers: Sequence[str],
+        begin_s: int,  # UTC seconds; candles that end from here
+        end_s: int,  # to here
+    ) -> dict[str, list[Candle]]:  # by ticker, the oldest first
+        "Candles of a minute, in as few calls as the exchange allows"
+        each = max(min(_MOST_CANDLES // ((end_s - begin_s) // 60 + 2), _MOST_TICKERS), 1)
+        found: dict[str, list[Candle]] = {}
+        for n in range(0, len(tickers), each):
+            some: Query = {"market_tickers": ",".join(tickers[n : n + each]), "start_ts": begin_s, "end_ts": end_s,
+                           "period_interval": 1}  # fmt: skip
+            found |= await self.call("GET", "/markets/candlesticks", read_candles, query=some)
+        return found
+
+    async def trades(
+        self,
+        ticker: str,
+        since_s: int,  # UTC seconds
+        pages: int = 1,  # of a thousand trades, at most
+    ) -> tuple[list[Print], bool]:  # the newest; and whether there are more
+        "Trades of a market, whoever made them"
+        found: list[Print] = []
+        cursor = ""
+        for _ in range(pages):
+            query: dict[str, str | int] = {"ticker": ticker, "min_ts": since_s, "limit": 1000}
+            if cursor: query["cursor"] = cursor
+            page, cursor = await self.call("GET", "/markets/trades", read_trades, query=query)
+            found += page
+            if not cursor: break
+        return found, bool(cursor)
 
 # %% ../../nbs/client/06_rest.ipynb #a985f61b
 class AccountClient(PublicClient):

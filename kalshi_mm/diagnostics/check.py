@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['T', 'Finding', 'ok', 'warning', 'failure', 'clock_finding', 'place_finding', 'key_finding', 'attestation_finding',
            'balance_finding', 'stake_finding', 'fee_finding', 'changes_finding', 'exchange_finding', 'pause_finding',
-           'netting_finding', 'budget_finding', 'market_findings', 'check_account', 'findings_table', 'markets_table',
-           'CheckReport']
+           'netting_finding', 'budget_finding', 'market_findings', 'spread_finding', 'check_account', 'findings_table',
+           'markets_table', 'CheckReport']
 
 # %% ../../nbs/diagnostics/01_check.ipynb #0686ac13
 from collections.abc import Awaitable
@@ -32,9 +32,10 @@ from ..config import Env, Settings
 from ..engine.status import strike
 from ..maker.requoting import renewable
 from ..model.fees import FeeSchedule
-from ..model.numbers import CONTRACT, ONE, Money, contracts, cost, dollars
+from ..model.numbers import CENT, CONTRACT, ONE, Money, contracts, cost, dollars
 from ..model.types import Market
 from ..panel.tables import html_table
+from ..research.scan import MOST_MARKETS, Minutes, expectation, last_day, minutes_of
 
 # %% ../../nbs/diagnostics/01_check.ipynb #2bf9a11f
 class Finding(Struct, frozen=True):
@@ -91,6 +92,7 @@ def place_finding(
 def key_finding(
     credentials: Credentials,
     facts: KeyFacts | None,  # as the exchange lists it; None if it doesn't
+    subaccount: int | None = None,  # that is to be traded; None: the primary one, or the key's own
 ) -> Finding:
     "Whether the accepted key has the right scopes, and its file is private"
     text = f"{credentials.kind}, accepted"
@@ -100,6 +102,8 @@ def key_finding(
     scopes, todo = set(facts.scopes), "make a key with read and write::trade"
     text += f", may {', '.join(sorted(scopes)) or 'do nothing'}"
     if facts.subaccount is not None: text += f" on subaccount {facts.subaccount}"
+    if subaccount is not None and facts.subaccount not in (None, subaccount):
+        return failure("key", f"{text}, and KALSHI_SUBACCOUNT is {subaccount}", "unset it, or use a key of that subaccount")
     if "read" not in scopes or not {"write", "write::trade"} & scopes: return failure("key", text, todo)
     if {"write", "write::transfer"} & scopes: return warning("key", f"{text}: it can move money too", todo)
     return ok("key", text)
@@ -178,9 +182,10 @@ def pause_finding(
     return warning("schedule", f"{text}, in {hours:.1f} hours", "resting orders are cancelled when it begins")
 
 
-def netting_finding(netting: dict[int, bool]) -> Finding:
+def netting_finding(netting: dict[int, bool], subaccount: int | None = None) -> Finding:
     "Whether complementary positions release collateral"
-    if netting.get(0): return ok("netting", "on: positions in several brackets of an event release collateral (FACTS 3.12)")
+    on = netting.get(subaccount or 0)
+    if on: return ok("netting", "on: positions in several brackets of an event release collateral (FACTS 3.12)")
     return ok("netting", "off: each bracket locks its own collateral (FACTS 3.12)")
 
 # %% ../../nbs/diagnostics/01_check.ipynb #819368be
@@ -220,6 +225,47 @@ def market_findings(series: str, markets: list[Market], refused: list[Refused]) 
     return [*found, ok("markets", f"{active} open, {len(markets) - active} about to open, {grids}")]
 
 # %% ../../nbs/diagnostics/01_check.ipynb #17b94777
+def spread_finding(
+    series: str,
+    minutes: Minutes,  # of all its open markets in the last day
+    settings: Settings,
+    markets: int,  # that are open
+) -> Finding:
+    "Whether there would have been anything to quote in the last day"
+    text = expectation(series, minutes, int(settings.min_spread * CENT), markets)
+    if minutes.per_mille is None or minutes.per_mille >= _RARE: return ok("spreads", text)
+    return warning("spreads", text, "`kalshi-mm scan` shows each market; a smaller MIN_SPREAD, or another series")
+
+
+_RARE = 10  # thousandths of the last day
+
+
+async def _spreads(client: Client, series: str, markets: list[Market], settings: Settings, now_ms: int) -> Finding:
+    "Read the last day of a series; that it can't be read is no reason not to trade"
+    looked, wide, now_s = markets[:MOST_MARKETS], int(settings.min_spread * CENT), now_ms // 1000
+    try: candles = await last_day(client, looked, now_s)
+    except ApiError as e: return warning("spreads", f"the last day of {series} can't be read: {e}", "trading needs none of it")
+    minutes = sum((minutes_of(c, now_s, wide) for c in candles.values()), Minutes())
+    return spread_finding(series, minutes, settings, len(markets))
+
+
+async def _series_findings(
+    client: Client, series: str, settings: Settings, now_ms: int
+) -> tuple[list[Finding], list[Market]]:
+    "The checks of one series, and its markets"
+    listed, no = await _attempt("series", client.series(series), f"is {series!r} a series of this exchange?")
+    if listed is None: return [no] if no else [], []
+    found = [fee_finding(series, listed.fee_type, listed.fee_multiplier)]
+    changes, no = await _attempt("fee changes", client.fee_changes(series), "look at the exchange's announcements")
+    found += [no] if no else [changes_finding(changes or [], now_ms)]
+    markets, no = await _attempt("markets", client.open_markets(series), "try again")
+    if markets is None: return [*found, *([no] if no else [])], []
+    found += market_findings(series, *markets)
+    active = [m for m in markets[0] if m.active]
+    if active: found.append(await _spreads(client, series, active, settings, now_ms))
+    return found, markets[0]
+
+# %% ../../nbs/diagnostics/01_check.ipynb #2aaebe09
 async def check_account(
     client: Client,
     settings: Settings,
@@ -243,26 +289,22 @@ async def check_account(
     found.append(clock_finding(client.clock_offset_ms))
     if balance is None: return found, []
     keys, _ = await _attempt("key", client.keys(), "")
-    found.append(key_finding(credentials, keys.of(credentials.key_id) if keys else None))
+    found.append(key_finding(credentials, keys.of(credentials.key_id) if keys else None, settings.kalshi_subaccount))
     if keys: found.append(attestation_finding(keys, now_ms))
     found.append(balance_finding(balance, settings))
     limits = take(*await _attempt("budget", client.limits(), "the Basic tier is assumed"))
     if (netting := take(*await _attempt("netting", client.netting(), "ask the exchange's support"))) is not None:
-        found.append(netting_finding(netting))
-    series = settings.target_series
-    listed = take(*await _attempt("series", client.series(series), f"is {series!r} a series of this exchange?"))
-    if listed is None: return found, []
-    found.append(fee_finding(series, listed.fee_type, listed.fee_multiplier))
-    changes = take(*await _attempt("fee changes", client.fee_changes(series), "look at the exchange's announcements"))
-    if changes is not None: found.append(changes_finding(changes, now_ms))
-    if (markets := take(*await _attempt("markets", client.open_markets(series), "try again"))) is None: return found, []
-    found += market_findings(series, *markets)
-    quoted = sum(m.active for m in markets[0])
+        found.append(netting_finding(netting, settings.kalshi_subaccount))
+    markets: list[Market] = []
+    for series in settings.series:
+        said, listed = await _series_findings(client, series, settings, now_ms)
+        found, markets = found + said, markets + listed
+    quoted = sum(m.active for m in markets)
     if limits:
         found.append(budget_finding(limits, client.write_budget[1], quoted, settings))
         quoted = min(quoted, renewable(*client.write_budget, settings.quote_lifetime_s) // 2)
     if size and quoted: found.append(stake_finding(balance, size, quoted, settings))
-    return found, sorted(markets[0], key=lambda m: (m.event_ticker, strike(m)))
+    return found, sorted(markets, key=lambda m: (m.event_ticker, strike(m)))
 
 # %% ../../nbs/diagnostics/01_check.ipynb #7b5f881a
 _STYLE = {"ok": "green", "warning": "yellow", "failure": "bold red"}

@@ -47,6 +47,8 @@ def refuse_production(
     hosts = [urlsplit(url).hostname or "" for url in settings.urls or ()]
     if settings.kalshi_env is Env.PROD or any(h.removesuffix(".").endswith("kalshi.com") for h in hosts):
         raise VenueError("conform places orders: it runs on the sandbox and on the demo exchange, never where money is real")
+    if settings.kalshi_subaccount:
+        raise VenueError("conform places its orders in the primary account: unset KALSHI_SUBACCOUNT, or use another key")
 
 # %% ../../nbs/diagnostics/06_conform.ipynb #046f5e99
 class WrongSignature(Credentials):
@@ -379,7 +381,7 @@ async def compare(
     try:
         console.print(f"{settings.kalshi_env} at {venue.rest}")
         address = venue.rest, venue.ws, venue.key_id, venue.key_file
-        results = await asyncio.to_thread(run_expectations, *address, settings.target_series)
+        results = await asyncio.to_thread(run_expectations, *address, settings.series[0])
     finally: await venue.close()
     console.print(results_table(results))
     console.print(summary(results))

@@ -133,8 +133,9 @@ class Engine:
         self.fault = Fault(client, self.inbox, self.notices, self._do, now_ms)
         lines = TwinFeed if settings.redundant_feed else Feed
         self.feed = lines(ws_url, lambda: client.handshake(ws_url), (), self._from_stream, now_ms, warn=self.notices.note,
-                          changed=lambda ticker: self.monitors.changed(ticker))  # fmt: skip
-        self.discovery = Discovery(client, self.feed, self.maker, settings.target_series, self.inbox.put,
+                          changed=lambda ticker: self.monitors.changed(ticker),
+                          subaccount=settings.kalshi_subaccount)  # fmt: skip
+        self.discovery = Discovery(client, self.feed, self.maker, settings.series, self.inbox.put,
                                    self.notices.note, now_ms, counted=journal.past.counted)  # fmt: skip
         self.monitors = Monitors(client, self.feed, self.discovery, self.inbox, self.notices, now_ms)
         self.books = Bookkeeper(client, journal, self.notices, now_ms)

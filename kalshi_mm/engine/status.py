@@ -108,6 +108,8 @@ class Status(Struct, frozen=True):
     reconciled_ms: int  # UTC, of the last read of the account without an unexplained difference; 0 before
     stop_confirmed_ms: int = 0  # UTC, when a read after a stop listed no order of ours; 0 before
     events: list[EventStatus] = []  # those that have not paid
+    pending: str = "0.00"  # contracts held where trading is over and nothing has been paid yet
+    pending_markets: int = 0  # in which they are
 
 # %% ../../nbs/engine/08_status.ipynb #fd12ec5f
 def _side(maker: MarketMaker, slot: MarketState, side: Side) -> SideStatus:
@@ -178,13 +180,15 @@ def status(
     slots = in_order(maker)
     markets = [_market(maker, s) for s in slots]
     day, events = maker.day, open_events(maker)
+    relieved = maker.markets.totals.exposures.relieved
+    pending = [s.position.net for s in slots if s.market.pending and s.position.net]
     exposures = [Exposure(s.position.net, *maker.orders.exposure(s.market.ticker)).worst for s in slots]
     return Status(
         ts_ms=now_ms, session=maker.config.session, state=_state(maker),
         halts=[_halt(h) for h in maker.halts.active.values()],
         resting=maker.resting, foreign=len(maker.orders.foreign),
         profit=money_str(maker.profit), day=day.day if day else "", day_pnl=money_str(day.pnl if day else 0),
-        drawdown=money_str(day.drawdown if day else 0), exposure=count_str(sum(exposures)),
+        drawdown=money_str(day.drawdown if day else 0), exposure=count_str(sum(exposures) - relieved),
         event_worst=money_str(sum(e.held for e in events.values())),
         balance=money_str(maker.balance) if maker.balance is not None else "",
         fills=sum(s.fills for s in slots), markets=markets, reduce_only=maker.reduce_only,
@@ -192,6 +196,7 @@ def status(
         differences=[DifferenceStatus(d.kind, d.ticker, d.text, d.ts_ms) for d in maker.reconciler.found],
         reconciled_ms=maker.reconciler.clean_ms, stop_confirmed_ms=maker.controls.stop_confirmed_ms,
         events=[event_status(ticker, event) for ticker, event in events.items()],
+        pending=count_str(sum(abs(n) for n in pending)), pending_markets=len(pending),
     )  # fmt: skip
 
 

@@ -91,8 +91,9 @@ class Feed:
         silence_ms: int = 25_000,  # give a connection up without any message or heartbeat
         patience_ms: int = 5_000,  # how long answers may take
         longest_pause_ms: int = 30_000,  # between attempts
+        subaccount: int | None = None,  # that is traded; None: whatever the key sees
     ):
-        self.state = StreamState(tickers, silence_ms=silence_ms, patience_ms=patience_ms)
+        self.state = StreamState(tickers, silence_ms=silence_ms, patience_ms=patience_ms, subaccount=subaccount)
         self._url, self._headers, self._emit, self._now_ms, self._warn, self._changed = url, headers, emit, now_ms, warn, changed
         self._rng, self._longest_pause_ms = rng or random.Random(), longest_pause_ms
         self._tick_s = min(1_000, silence_ms, patience_ms) / 1000

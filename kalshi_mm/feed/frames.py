@@ -8,8 +8,7 @@ __all__ = ['OF_ORDERS', 'Number', 'decode_known', 'odd_frame', 'LIFECYCLE_EVENTS
            'TradeFrame', 'FillFrame', 'OrderFrame', 'PositionMsg', 'GroupMsg', 'LifecycleMsg', 'EventMsg',
            'SubscribedMsg', 'ErrorMsg', 'PositionFrame', 'GroupFrame', 'LifecycleFrame', 'NewEventFrame',
            'EventFeeFrame', 'SubscribedFrame', 'UnsubscribedFrame', 'OkFrame', 'ErrorFrame', 'decode', 'Read',
-           'book_snapshot', 'book_delta', 'trade_event', 'fill_event', 'order_event', 'status_after',
-           'settlement_value']
+           'book_snapshot', 'book_delta', 'trade_event', 'fill_event', 'order_event', 'status_after']
 
 # %% ../../nbs/feed/01_frames.ipynb #0791946f
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct, ValidationError, structs
 
 from ..model.messages import BookDelta, BookSnapshot, FillSeen, OrderSeen, OrderUnclear, Trade
-from ..model.numbers import ONE, Price, parse_count, parse_money, parse_price
+from ..model.numbers import ONE, parse_count, parse_money, parse_price
 from ..model.types import Fill, Order, OrderStatus, Side, UnreadFill
 
 # %% ../../nbs/feed/01_frames.ipynb #4d4ebd32
@@ -139,6 +138,7 @@ class FillMsg(Struct, frozen=True, gc=False):
     book_side: Literal["bid", "ask"]
     ts_ms: int
     client_order_id: str | None = None
+    subaccount: Any = None  # a number; an odd one is no reason not to count a fill
 
 
 class OrderMsg(Struct, frozen=True, gc=False):
@@ -155,6 +155,7 @@ class OrderMsg(Struct, frozen=True, gc=False):
     created_ts_ms: int | None = None
     last_updated_ts_ms: int | None = None
     last_update_reason: Any = None  # used only if it is text: an odd one is no reason to lose the connection
+    subaccount_number: Any = None
 
 
 class TradeFrame(_Typed, frozen=True, kw_only=True, gc=False, tag="trade"): msg: TradeMsg
@@ -165,6 +166,7 @@ class OrderFrame(_Typed, frozen=True, kw_only=True, gc=False, tag="user_order"):
 class PositionMsg(Struct, frozen=True, gc=False):
     market_ticker: str
     position_fp: str
+    subaccount: Any = None
 
 
 class GroupMsg(Struct, frozen=True, gc=False):
@@ -174,9 +176,7 @@ class GroupMsg(Struct, frozen=True, gc=False):
 
 class LifecycleMsg(Struct, frozen=True, gc=False):
     event_type: str
-    market_ticker: str
-    result: str | None = None
-    settlement_value: str | None = None  # for a YES contract, dollars
+    market_ticker: str  # a result may be amended before it is paid, so it isn't read here
 
 
 class EventMsg(Struct, frozen=True, gc=False):
@@ -305,9 +305,3 @@ def status_after(event_type: str) -> str:  # empty if the status doesn't change
 LIFECYCLE_EVENTS = frozenset({"created", "activated", "deactivated", "close_date_updated", "determined", "settled",
                               "price_level_structure_updated", "metadata_updated"})  # fmt: skip
 GROUP_EVENTS = frozenset({"created", "triggered", "reset", "deleted", "limit_updated"})
-
-
-def settlement_value(msg: LifecycleMsg) -> Price | None:  # for each YES contract; None if the message has none
-    "The payment of a market"
-    if msg.settlement_value: return parse_price(msg.settlement_value)
-    return {"yes": ONE, "no": 0}.get(msg.result or "")

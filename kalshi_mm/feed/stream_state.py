@@ -15,11 +15,11 @@ from kalshi_mm.feed.frames import (
     GROUP_EVENTS, LIFECYCLE_EVENTS, OF_ORDERS, DeltaFrame, ErrorFrame, EventFeeFrame, FillFrame, Frame, GroupFrame,
     LifecycleFrame, LifecycleMsg, OddFrame, OkFrame, OrderFrame, PositionFrame, SnapshotFrame, SubscribedFrame, TradeFrame,
     UnknownFrame, UnsubscribedFrame, book_delta, book_snapshot, decode, decode_known, fill_event, odd_frame, order_event,
-    settlement_value, status_after, trade_event,
+    status_after, trade_event,
 )
 from .subscriptions import BOOKS, BY_TICKER, CHANNELS, LIFECYCLE, TRADES, Markets, Subscription, Subscriptions
-from ..model.messages import Connection, Event, FillUnread, GroupSeen, MarketSettled, MarketStatus, OrderUnclear
-from ..model.numbers import Count, Price, parse_count
+from ..model.messages import Connection, Event, FillUnread, GroupSeen, MarketStatus, OrderUnclear
+from ..model.numbers import Count, parse_count
 
 # %% ../../nbs/feed/03_stream_state.ipynb #12b7c390
 @dataclass(slots=True)  # its fields are set faster than a Struct's, and some change with each message
@@ -48,9 +48,14 @@ _ODD_KINDS = 50  # kinds of messages that can't be read, at most, that are count
 class FrameHandler:
     "Turns frames of markets and of the account into events"
 
-    def __init__(self, markets: Markets, health: StreamHealth, warnings: list[str]):
-        self.markets, self.health, self.warnings = markets, health, warnings
-        self._values: dict[str, Price] = {}  # payments of determined markets
+    def __init__(
+        self,
+        markets: Markets,
+        health: StreamHealth,
+        warnings: list[str],
+        subaccount: int | None = None,  # messages that name another one are not ours; None: all are
+    ):
+        self.markets, self.health, self.warnings, self._subaccount = markets, health, warnings, subaccount
 
     def handle(
         self,
@@ -68,11 +73,13 @@ class FrameHandler:
                 return [snapshot]
             case TradeFrame():  # a block trade is made off the book
                 return [] if msg.is_block_trade or msg.market_ticker not in markets.tickers else [trade_event(msg, now_ms)]
-            case FillFrame(): return [fill_event(msg, now_ms)]
+            case FillFrame(): return [] if self._elsewhere(msg.subaccount) else [fill_event(msg, now_ms)]
             case OrderFrame():
+                if self._elsewhere(msg.subaccount_number): return []
                 order = order_event(msg, now_ms)
                 if isinstance(order, OrderUnclear): self._unknown_word("user_order", "status", msg.status)
                 return [order]
+            case PositionFrame() if self._elsewhere(msg.subaccount): pass
             case PositionFrame(): self.health.positions[msg.market_ticker] = parse_count(msg.position_fp)
             case GroupFrame():
                 if msg.event_type not in GROUP_EVENTS: self._unknown_word("order_group_updates", "event_type", msg.event_type)
@@ -83,17 +90,20 @@ class FrameHandler:
             case UnknownFrame(): self._unknown(frame.type)
         return []
 
+    def _elsewhere(self, subaccount: object) -> bool:
+        "Whether a message says that it is of another subaccount; one that says nothing may be ours"
+        return self._subaccount is not None and isinstance(subaccount, int) and subaccount != self._subaccount
+
     def _lifecycle(self, msg: LifecycleMsg, now_ms: int) -> list[Event]:
         if msg.market_ticker not in self.markets.tickers:
             self.health.not_ours += 1
             return []
-        if (value := settlement_value(msg)) is not None: self._values[msg.market_ticker] = value
         status = status_after(msg.event_type)
         if msg.event_type not in LIFECYCLE_EVENTS: self._unknown_word(LIFECYCLE, "event_type", msg.event_type)
         if not status: self.markets.changed.add(msg.market_ticker)
         events: list[Event] = [MarketStatus(now_ms, msg.market_ticker, status)] if status else []
-        paid = self._values.get(msg.market_ticker) if msg.event_type == "settled" else None
-        return events if paid is None else [*events, MarketSettled(now_ms, msg.market_ticker, paid)]
+        if msg.event_type == "settled": self.markets.changed.add(msg.market_ticker)
+        return events
 
     def _odd(self, frame: OddFrame, now_ms: int) -> list[Event]:
         "Attribute a frame that can't be read to its order or its market, and leave everything else alone"
@@ -347,6 +357,7 @@ class StreamState:
         use_yes_price: bool = True,  # ask for NO levels at YES prices
         silence_ms: int = 25_000,  # give the connection up after this; the heartbeat comes every 10 s
         patience_ms: int = 5_000,  # how long acknowledgements and snapshots may take
+        subaccount: int | None = None,  # that is traded; None: whatever the key sees
     ):
         self.warnings: list[str] = []  # for people
         self.health = StreamHealth()
@@ -355,7 +366,7 @@ class StreamState:
         self._link = Link(self._subs, self._markets, self.health, self.warnings, silence_ms)
         self._subscriber = Subscriber(
             channels, self._subs, self._markets, self._link, self.health, self.warnings, patience_ms)
-        handler = FrameHandler(self._markets, self.health, self.warnings)
+        handler = FrameHandler(self._markets, self.health, self.warnings, subaccount)
         self._receiver = Receiver(self._markets, self._subs, self._link, self._subscriber, handler, self.health)
         self.receive = self._receiver.receive  # (raw, now_ms) -> events; bound, for speed
 

@@ -16,7 +16,7 @@ from .market_state import MarketState, terms
 from .orders import Orders
 from ..model.messages import MarketListed, MarketSettled, MarketStatus, MarketUnclear, Restored
 from ..model.numbers import ONE, Money, Price, cents
-from ..model.types import Fill, Market, Position, Side
+from ..model.types import OVER, Fill, Market, Position, Side
 from ..orderbook import OrderBook
 from ..risk.events import Change, EventRisk, Leg, covers_all
 from ..risk.exposure import Exposure, Exposures
@@ -180,7 +180,15 @@ class Totals:
             slot = self._slots[t]
             self.exposures.put(t, Exposure(slot.position.net, *orders.exposure(t)))
             self.events[slot.market.event_ticker].put(t, leg_of(slot, orders))
+        for event in {self._slots[t].market.event_ticker for t in moved}: self._count_event(event)
         return moved
+
+    def _count_event(self, event_ticker: str) -> None:
+        "Count an event that only waits for its payment by its worst outcome, so that it doesn't hold up the next day more"
+        event = self.events[event_ticker]
+        over = all(self._slots[t].market.status in OVER for t in event.legs)
+        most = -(min(event.held, event.if_filled, 0) // ONE) if over else None  # a contract loses a dollar at most
+        self.exposures.count_as(event_ticker, event.legs, most)
 
     def bound(self, event_ticker: str, markets: Sequence[Market]) -> None:
         "Take the markets of an event: which outcomes it has"

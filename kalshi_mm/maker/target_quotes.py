@@ -79,7 +79,7 @@ class TargetQuotes:
             return f"halted, {'; '.join(f'{h.rule}: {h.reason}' for h in stops)}"
         if not self._controls.sending: return "stopped"
         if slot.paused: return f"paused by {slot.paused}"
-        if not slot.quoted: return f"{market.series_ticker} is not the series that is traded here"
+        if not slot.quoted: return f"{market.series_ticker} is not a series that is traded here"
         if not self._account.reconciler.reads.ready: return "waiting for the account to be read"
         if not market.active: return f"the market is {market.status}"
         if now_ms < market.open_ms: return "the market isn't open yet"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from ..model.numbers import CENT, money_str, parse_count, parse_fixed, parse_money
+from ..model.numbers import CENT, contracts, money_str, parse_count, parse_fixed, parse_money
 from .format import NONE, chart, clock, count, in_cents, in_decimals, in_dollars, money, price, share, signed, span
 
 Json = Mapping[str, Any]
@@ -176,12 +176,19 @@ def account(s: Json) -> list[list[str]]:
     late = f"{e['message_age_ms']} ms" if e["message_age_ms"] >= 0 else NONE
     return [
         ["Balance", money(m["balance"]), "big"], ["All-time profit", money(m["profit"], sign=True), ""],
-        ["Positions", f"in {_n(len(held), 'market')}" if held else "none", ""],
+        ["Positions", f"in {_n(len(held), 'market')}" if held else "none", ""], *_pending(m),
         ["Open orders", f"{m['resting']} ours" + (f", {m['foreign']} not ours" if m["foreign"] else ""),
          "warn" if m["foreign"] else ""],
         ["Last message", feed, "" if e["connected"] else "warn"],
         ["Message age", late, ""], ["Gaps, reconnects", f"{e['gaps']}, {e['reconnects']}", ""],
     ]  # fmt: skip
+
+
+def _pending(m: Json) -> list[list[str]]:
+    "What waits for its payment; no line if nothing does"
+    if not m.get("pending_markets"): return []
+    held = contracts(parse_count(m["pending"]))
+    return [["Pending settlement", f"{held} contracts in {_n(m['pending_markets'], 'market')}", ""]]
 
 
 def gauges(s: Json) -> list[dict[str, Any]]:

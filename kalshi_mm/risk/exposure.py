@@ -36,14 +36,29 @@ class Exposures:
     "The exposure of each market and the sum of their worst cases, kept up to date"
 
     def __init__(self, exposures: Mapping[str, Exposure] | None = None):
-        self.total: Count = 0  # the worst cases of all markets added up
+        self.total: Count = 0  # the worst cases of all markets added up, less what is relieved
+        self.relieved: Count = 0  # of events that only wait for their payment: what can't be lost there
         self._each: dict[str, Exposure] = {}  # by ticker
+        self._relief: dict[str, Count] = {}  # by event: how much less it counts than its markets added up
         for ticker, exposure in (exposures or {}).items(): self.put(ticker, exposure)
 
     def put(self, ticker: str, exposure: Exposure) -> None:
         "Take the exposure of a market as it is now"
         self.total += exposure.worst - self.of(ticker).worst
         self._each[ticker] = exposure
+
+    def count_as(
+        self,
+        event_ticker: str,
+        tickers: Iterable[str],  # its markets
+        most: Count | None,  # contracts that all of them count as, at most; None: as they are
+    ) -> None:
+        "Let an event that can't trade any more count by what it may still lose; to be told after each change in it"
+        worst = sum(self.of(t).worst for t in tickers)
+        relief = max(worst - most, 0) if most is not None else 0
+        change = relief - self._relief.get(event_ticker, 0)
+        self.total, self.relieved = self.total - change, self.relieved + change
+        self._relief[event_ticker] = relief
 
     def of(self, ticker: str) -> Exposure:
         "The exposure of a market; none if it isn't known"

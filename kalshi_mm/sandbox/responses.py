@@ -374,7 +374,10 @@ def revised(h: MarketChange) -> list[Update]:
     return updates
 
 # %% ../../nbs/sandbox/16_responses.ipynb #0be2a1e9
-_SERIES: Mapping[str, tuple[str, str]] = {"KXHIGHNY": ("Highest temperature in NYC", "Climate and Weather")}  # title, category
+_SERIES: Mapping[str, tuple[str, str]] = {  # title, category
+    "KXHIGHNY": ("Highest temperature in NYC", "Climate and Weather"),
+    "KXHIGHCHI": ("Highest temperature in Chicago", "Climate and Weather"),
+}
 
 
 def series_json(m: Market) -> Json:

@@ -36,7 +36,8 @@ _all_ = ["ACCOUNT", "wall_ms"]
 
 # %% ../../nbs/sandbox/22_server.ipynb #09a058ba
 TICK_S = 0.05  # how late an order's expiry may be noticed
-SERIES = "KXHIGHNY"  # the simulated one
+SERIES = ("KXHIGHNY",)  # the simulated ones, if no others are named
+_FAMILY = re.compile(r"KXHIGH[A-Z0-9]+")  # of daily high temperatures, which is all that is simulated
 
 
 class Address(Struct, frozen=True):
@@ -63,12 +64,13 @@ class Sandbox:
         state: State | None = None,  # keeps the exchange; None for one that ends with the process
         tape: Tape | None = None,  # of an exchange that was kept
         following: Iterable[Traffic] = (),  # of the days after the first
+        others: Iterable[Iterable[Traffic]] = (),  # of other series: for each, its days in sequence
         read_lag_ms: int = 0,  # how far lists of orders, fills and positions are behind
         wall_ms: Callable[[], int] = wall_ms,  # UTC
     ):
         self.exchange, self.keys, self.faults, self._state = exchange, keys, faults or Faults(), state
         self._clock = SkewedClock(wall_ms)
-        self.day = TradingDay(exchange, traffic, clock, self._clock.now, following=following, tape=tape,
+        self.day = TradingDay(exchange, traffic, clock, self._clock.now, following=following, others=others, tape=tape,
                               commit=state.commit if state else None, read_lag_ms=read_lag_ms)
         self._endpoints = Endpoints(self.day, keys, tier, self.faults, self._clock, heartbeat_s, queue)
         self.day.publisher.on_published = self._endpoints.wake
@@ -129,6 +131,7 @@ class Sandbox:
 
 # %% ../../nbs/sandbox/22_server.ipynb #34413f97
 _NAME = re.compile(r"[A-Za-z0-9_-]+")  # of an account, and of its key file
+_APART = 1_000_003  # between the seeds of two series
 _TAKEN = {*MAKERS, UNINFORMED, INFORMED, "gap"}  # accounts of the traffic and of a fault
 
 
@@ -139,6 +142,7 @@ def build(
     speed: float = 1.0,  # market seconds in a second of the wall clock
     day: date | None = None,  # of the first simulated event; None for tomorrow's
     rows: Sequence[Row] | None = None,  # of a recorded event, see `data`; None for simulated ones, day after day
+    series: Sequence[str] = SERIES,  # that are simulated, each with a weather of its own; a recorded event has its own
     skip_hours: float = 0,  # of the first market day, from its open
     regime: str = "wide",  # of simulated markets: wide as in December 2025, tight as in July 2026
     kind: str = "rsa",  # of the keys: rsa, ed25519
@@ -155,22 +159,25 @@ def build(
     if tier not in TIERS: raise ValueError(f"{tier!r} is no tier; there are {', '.join(TIERS)}")
     for name in accounts:
         if not _NAME.fullmatch(name) or name in _TAKEN: raise ValueError(f"{name!r} can't be the name of an account here")
+    if odd := [name for name in series if not _FAMILY.fullmatch(name)]:
+        raise ValueError(f"{odd[0]} can't be simulated: only daily high temperatures are, such as KXHIGHNY or KXHIGHCHI")
     now, state = wall_ms(), State(directory) if keep else None
     remember = state.fact if state else lambda name, value: value
     given = (seed, speed, regime, (day or datetime.fromtimestamp(now // 1000, UTC).date() + timedelta(days=1)).isoformat())
     kept = remember("options", msgspec.json.encode(given).decode())
     seed, speed, regime, of = msgspec.json.decode(kept, type=tuple[int, float, str, date])
+    series = remember("series", ",".join(series)).split(",")
     calibration = Calibration.of(msgspec.json.decode((files("kalshi_mm.sandbox") / "calibration.json").read_bytes()), regime)
 
-    def days(at_ms: Callable[[], int]) -> Iterator[Traffic]:
-        "The first day from the market clock's time on, and those after it"
+    def days(at_ms: Callable[[], int], nth: int = 0) -> Iterator[Traffic]:
+        "The first day of the n-th series from the market clock's time on, and those after it"
         if rows is not None: yield RecordedDay(rows, calibration, seed, start_ms=at_ms())
         for n in count() if rows is None else ():
             date = of + timedelta(days=n)
-            close_ms = day_event(SERIES, date, 0)[0].close_ms
-            yield SimulatedDay(calibration, date, seed, series=SERIES, start_ms=min(at_ms(), close_ms))
+            close_ms = day_event(series[nth], date, 0)[0].close_ms
+            yield SimulatedDay(calibration, date, seed + nth * _APART, series=series[nth], start_ms=min(at_ms(), close_ms))
 
-    open_ms = day_event(SERIES, of, 0)[0].open_ms if rows is None else event_of(row[1] for row in rows)[0].open_ms
+    open_ms = day_event(series[0], of, 0)[0].open_ms if rows is None else event_of(row[1] for row in rows)[0].open_ms
     begin = next(days(lambda: open_ms + round(skip_hours * 3_600_000))).next_ms()
     if begin is None: raise ValueError("there is nothing left of the day to trade")
     began = remember("began", msgspec.json.encode((now, begin)).decode())
@@ -181,9 +188,9 @@ def build(
     for account in accounts:
         keys.make(kind, directory, account)
         if not exchange.has_account(account): exchange.open_account(account, cash)
-    traffic = days(lambda: clock.day_ms(max(now, wall_ms())))
+    traffic, *others = [days(lambda: clock.day_ms(max(now, wall_ms())), n) for n in range(len(series) if rows is None else 1)]
     return Sandbox(exchange, next(traffic), clock, keys, tier=tier, heartbeat_s=heartbeat_s, faults=faults, state=state,
-                   tape=tape, following=traffic, read_lag_ms=read_lag_ms, wall_ms=wall_ms)
+                   tape=tape, following=traffic, others=others, read_lag_ms=read_lag_ms, wall_ms=wall_ms)
 
 # %% ../../nbs/sandbox/22_server.ipynb #d76b047b
 class Member(Struct, frozen=True):

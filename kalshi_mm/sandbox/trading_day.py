@@ -8,9 +8,10 @@ __all__ = ['WEEK_MS', 'NOTICE_MS', 'STAGES', 'SLICE_MS', 'next_pause', 'DayTime'
 
 # %% ../../nbs/sandbox/17_trading_day.ipynb #811cabea
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from datetime import time as clock_time
+from itertools import chain
 
 from msgspec.structs import replace
 
@@ -219,12 +220,17 @@ class Events:
         self,
         exchange: Exchange,
         calendar: Calendar,
-        following: Iterable[Traffic],  # of the days after the first, in sequence
+        series: Iterable[Iterable[Traffic]],  # for each, its days in sequence
     ):
         self.traffic: dict[str, Traffic] = {}  # by event
-        self._exchange, self._calendar, self._following = exchange, calendar, iter(following)
+        self._exchange, self._calendar = exchange, calendar
+        self._following: dict[str, Iterator[Traffic]] = {}  # by series: the days that aren't planned yet
+        for days in map(iter, series):
+            if (first := next(days, None)) is None: continue
+            self._following[first.markets[0].series_ticker] = days
+            self._plan(first)
 
-    def plan(self, traffic: Traffic | None) -> None:
+    def _plan(self, traffic: Traffic | None) -> None:
         "Plan the rest of an event, and if it is already listed the next one, too"
         while traffic:
             m, past = traffic.markets[0], 0
@@ -235,11 +241,11 @@ class Events:
                 self.traffic[m.event_ticker] = traffic
                 self._calendar.plan(m, past)
             if not past: return
-            traffic = next(self._following, None)
+            traffic = next(self._following[m.series_ticker], None)
 
-    def plan_next(self) -> None:
-        "Plan the following event, if there is one"
-        self.plan(next(self._following, None))
+    def plan_next(self, series: str) -> None:
+        "Plan the following event of a series, if there is one"
+        self._plan(next(self._following[series], None))
 
     def due_traffic(self) -> tuple[int, str] | None:
         "Time and event of the traffic's next act; None without trading or traffic"
@@ -265,6 +271,7 @@ class TradingDay:
         wall_ms: Callable[[], int],  # UTC
         *,
         following: Iterable[Traffic] = (),  # of the days after it, in sequence
+        others: Iterable[Iterable[Traffic]] = (),  # of other series: for each, its days in sequence
         tape: Tape | None = None,  # of an exchange that has been going on
         commit: Callable[[Iterable[Happening]], None] | None = None,  # keeps happenings, and lets the tape follow
         result_after_ms: int = HOUR_MS,  # market time from the close to the result
@@ -279,9 +286,8 @@ class TradingDay:
         self.publisher = Publisher(exchange, self.market_data)
         self.sessions = self.publisher.sessions  # the same set
         self._commit = commit or (lambda happenings: self.tape.follow(happenings, exchange))
-        self._events = Events(exchange, self.calendar, following)
+        self._events = Events(exchange, self.calendar, (chain([traffic], following), *others))
         self.calendar.plan_pause(self.time.day_ms())
-        self._events.plan(traffic)
         while (due := self.calendar.next()) and due[0] <= self.time.day_ms() and due[2] == "listed": self._enter_stage(due[1])
         self.publish()
 
@@ -321,7 +327,7 @@ class TradingDay:
         traffic = self._events.traffic[event]
         if stage == "listed":
             for m in traffic.markets: self._list(m, now)
-            self._events.plan_next()
+            self._events.plan_next(traffic.markets[0].series_ticker)
         elif stage in ("determined", "finalized"):
             for ticker, value in sorted(traffic.result().items(), key=lambda pays: pays[1]):
                 if stage == "finalized": self.exchange.settle(ticker, value, now)

@@ -458,10 +458,10 @@ async def test_the_life_of_our_markets_is_told_and_of_others_counted():
         await exchange.line.say("event_fee_update", LIFECYCLE, event_ticker="KXHIGHNY-26NOV23", fee_type_override="quadratic")
         await life("determined", result="yes", settlement_value="1.0000")
         await life("settled")
-        await heard.until(lambda: heard.of(MarketSettled))
+        await heard.until(lambda: "finalized" in [e.status for e in heard.of(MarketStatus)])
         assert [e.status for e in heard.of(MarketStatus)] == ["inactive", "determined", "finalized"]
-        assert heard.of(MarketSettled)[0].value == 10_000
-        assert feed.health.not_ours == 1 and sorted(heard.changed) == [A, A, B]
+        assert not heard.of(MarketSettled)  # what is paid may differ from the result: the market is read again
+        assert feed.health.not_ours == 1 and sorted(heard.changed) == [A, A, A, B]
 
 
 @on_a_socket

@@ -139,7 +139,7 @@ def test_a_position_in_another_series_is_followed_and_not_quoted(tmp_path: Path)
             await stage.until(lambda: stage.judge.placed > 20, "orders of ours")
             now = (await stage.ask(engine, "/api/strategy/status"))["maker"]
             there = next(m for m in now["markets"] if m["ticker"] == other)
-            assert there["net"] == "5.00" and "not the series" in there["bid"]["why"], there
+            assert there["net"] == "5.00" and "not a series that is traded here" in there["bid"]["why"], there
             assert [o.client_order_id for o in x.orders(ACCOUNT, ticker=other)] == [f"by-hand-{other}-{ACCOUNT}"]
             await stage.finish(engine)
             assert not stage.story.wrong, stage.story.wrong
