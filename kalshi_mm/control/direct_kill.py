@@ -7,16 +7,18 @@ __all__ = ['Target', 'NoTarget', 'find_targets', 'command_engine', 'end_engine',
 
 # %% ../../nbs/control/07_direct_kill.ipynb #1cec8905
 import asyncio
+import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from ..client.credentials import wall_ms
 from ..config import Env, Settings
 from .remote import ControlClient, NoEngine, Refused
-from .runtime import Home, Running, account_name
+from .runtime import Home, Running, account_name, unregister
 from ..engine.kill_latch import Latch, Stamp
 from ..engine.lock import held_by
 from ..engine.private_files import NotPrivate
@@ -135,7 +137,7 @@ async def kill_target(
 ) -> Verdict:
     "Kill at one account, and verify"
     if target.throwaway and held_by(target.folder / "lock") is None:
-        _forget(target)
+        unregister(target.folder)
         return Verdict(target, True, "its engine is gone, and its sandbox with it: nothing rests.")
     unlatched = latch(target, who, everything)
     commanded = asyncio.get_running_loop().run_in_executor(None, command_engine, target, everything, who)
@@ -148,8 +150,21 @@ async def kill_target(
     for _ in range(round(_UNLOCK_S / _POLL_S)):
         if left or acknowledged or held_by(lock) is None: break
         await asyncio.sleep(_POLL_S)
-    if left == 0 and held_by(lock) is None: _forget(target)
+    if left == 0 and held_by(lock) is None: unregister(target.folder)
     return Verdict(target, left == 0, text + unlatched, not unlatched)
+
+
+_GONE_S = 4.0  # for a sandbox that restarts to listen again
+
+
+def _ended_sandbox(target: Target) -> bool:
+    "Whether a dead engine's exchange was a sandbox on this machine at whose port nothing listens"
+    at = urlsplit(target.rest)
+    if target.env != Env.SANDBOX or not at.hostname or held_by(target.folder / "lock"): return False
+    try: socket.create_connection((at.hostname, at.port or 80), 0.5).close()
+    except ConnectionRefusedError: return True
+    except OSError: return False
+    return False
 
 
 async def _cancel(target: Target, everything: bool, patience_s: float) -> tuple[int, str]:
@@ -162,8 +177,8 @@ async def _cancel(target: Target, everything: bool, patience_s: float) -> tuple[
 
     if not target.rest: return -1, "NOT KILLED at the exchange: the address where its engine trades isn't known."
     client = Client(target.rest, Credentials.load(target.key_id, Path(target.key_file)), target.subaccount)
-    loop = asyncio.get_running_loop()
-    until, looks, left, trouble = loop.time() + patience_s, EmptyLooks(), -1, ""
+    loop, looks, left, trouble = asyncio.get_running_loop(), EmptyLooks(), -1, ""
+    until = loop.time() + (min(patience_s, _GONE_S) if _ended_sandbox(target) else patience_s)
     whose = "" if everything else "of ours "
     try:
         while loop.time() < until:
@@ -175,12 +190,9 @@ async def _cancel(target: Target, everything: bool, patience_s: float) -> tuple[
             left, trouble = left if done.trouble else len(done.left), "; ".join(done.trouble)
             await asyncio.sleep(LIST_LAG_S if done.clean else 0.2)  # the engine has the account's budget of calls, too
     finally: await client.close()
+    if left < 0 and _ended_sandbox(target):
+        return left, (f"NOT KILLED: its engine is gone, and nothing listens at {target.rest} any more. If that sandbox kept no "
+                      f"state, nothing rests and {target.folder} can be removed; else start it and kill again.")
     if left < 0: return left, f"NOT KILLED: the exchange could not be asked: {trouble}."
     if left == 0: return -1, f"NOT VERIFIED: the exchange listed nothing {whose}, but could not be asked twice. {trouble}"
     return left, f"NOT VERIFIED: {left} orders {whose}still rest. {trouble}"
-
-
-def _forget(target: Target) -> None:
-    "Remove the files by which a dead engine is found"
-    for name in ("engine.json", "token", "control.sock"):
-        with suppress(OSError): (target.folder / name).unlink(missing_ok=True)

@@ -30,7 +30,7 @@ from ..client.transport import NotFound
 from ..client.venue import Venue, VenueError, find_venue
 from ..config import Settings
 from .api import ControlServer
-from .runtime import Home, Running, new_token
+from .runtime import THROWAWAY, Home, Running, new_token, unregister
 from ..engine.alerts import places
 from ..engine.engine import Engine, EngineError
 from ..engine.journal import Journal
@@ -115,19 +115,18 @@ def finish(outcome: Outcome, as_json: bool, console: Console) -> int:
     return 1 if outcome.resting or outcome.status.error else 0
 
 # %% ../../nbs/control/08_session.ipynb #5c2509b0
-_THROWAWAY = "throwaway"  # a mark in the folder of an account that ended with its sandbox
-
-
 def forget_sandboxes(
     state_dir: Path,
     days: int,  # that records are kept
     now_ms: int,  # UTC
 ) -> None:
-    "Remove the files of sessions on sandboxes of their own after some days"
-    for mark in state_dir.glob(f"sandbox-*/{_THROWAWAY}"):
+    "Forget crashed sessions on sandboxes of their own: nothing of them can rest; after some days remove all files of such"
+    for mark in state_dir.glob(f"sandbox-*/{THROWAWAY}"):
         folder = mark.parent
-        if held_by(folder / "lock") or now_ms - folder.stat().st_mtime_ns // 1_000_000 < days * 86_400_000: continue
-        shutil.rmtree(folder, ignore_errors=True)
+        if held_by(folder / "lock"): continue
+        age_ms = now_ms - folder.stat().st_mtime_ns // 1_000_000
+        unregister(folder)
+        if age_ms >= days * 86_400_000: shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../../nbs/control/08_session.ipynb #e476525b
 _UNLOCK_S, _POLL_S = 5.0, 0.1
@@ -199,7 +198,7 @@ async def _session(
     credentials, home, file = Credentials.load(venue.key_id, venue.key_file), Home(settings, venue.key_id), settings.file
     log_to(home.log)
     lock = await locked(home, Owner.me(session, settings.kalshi_env, wall_ms()))
-    if settings.urls is None: (home.path / _THROWAWAY).touch()
+    if settings.urls is None: (home.path / THROWAWAY).touch()
     client = Client(venue.rest, credentials, settings.kalshi_subaccount)
     try:
         for series in settings.series: await _known_series(client, series)

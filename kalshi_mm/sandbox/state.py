@@ -26,7 +26,7 @@ from ..model.fees import FeeSchedule
 from ..model.numbers import ONE, Count, KalshiMMError, Money
 from ..model.types import Market, Side
 from . import execution, ledger, matching, order_entry, order_queue, tape
-from .execution import Book, Group, Happening, OrderChange, Records, Refusal, TradePrint
+from .execution import WINDOW_MS, Book, Group, Happening, OrderChange, Records, Refusal, TradePrint
 from .ledger import Account, Holding
 from .matching import Exchange
 from .order_queue import LiveOrder, Queue
@@ -36,7 +36,7 @@ from .tape import Life, MarketHistory, Tape
 OPERATIONS = (
     "list_market", "open_account", "advance", "place", "cancel", "cancel_all", "decrease", "amend", "create_group",
     "trigger_group", "reset_group", "set_group_limit", "delete_group", "set_trading", "set_netting", "revise", "set_status",
-    "settle")
+    "settle", "set_group_window")
 
 
 def record_of(name: str) -> type[Struct]:
@@ -144,6 +144,7 @@ class Snapshot(Struct):
     lives: dict[str, Life]
     changes: list[OrderChange]
     seen: dict[str, list[LiveOrder]]
+    window_ms: int = WINDOW_MS  # of order groups made from here on
 
 
 def _listed(b: Book) -> _Listed:
@@ -164,7 +165,7 @@ def taken(records: Records, ids: Ids, tape: Tape) -> Snapshot:
         [_member(a) for a in records.accounts.values()],
         [_Grouped(replace(g, orders={}), list(g.orders)) for g in records.groups.values()],
         records.expiries, records.events, tape.prints, tape._histories, tape._lives, list(tape._changes),
-        {account: list(orders.values()) for account, orders in tape._seen.items()})  # fmt: skip
+        {account: list(orders.values()) for account, orders in tape._seen.items()}, records.window_ms)  # fmt: skip
 
 # %% ../../nbs/sandbox/07_state.ipynb #78dc3c45
 def _queue(side: Side, ids: Iterable[str], orders: dict[str, LiveOrder]) -> Queue:
@@ -179,7 +180,7 @@ def put_back(s: Snapshot, records: Records, ids: Ids, tape: Tape) -> None:
 
     def chosen(of: Iterable[str]) -> dict[str, LiveOrder]: return {i: orders[i] for i in of}
 
-    ids.position, records.precision, records.clock = s.ids, s.precision, s.clock
+    ids.position, records.precision, records.clock, records.window_ms = s.ids, s.precision, s.clock, s.window_ms
     records.exchange_active, records.trading_active = s.active
     records.orders, records.expiries, records.events = orders, s.expiries, s.events
     for m in s.markets:

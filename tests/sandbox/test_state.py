@@ -49,8 +49,9 @@ def whole(x: Exchange, tape: Tape) -> list[Any]:
               for o in x.records.orders.values()}
     return deepcopy([
         x.markets(), queues, orders, {a: (x.ledger(a), acc.client_ids, acc.nets) for a, acc in x.records.accounts.items()},
-        [(g.group_id, g.triggered, g.matched, list(g.orders)) for a in x.records.accounts for g in x.groups(a)],
-        x.exchange_active, x.trading_active, sorted(x.records.expiries), x.records.clock, ids._random.getstate(),
+        [(g.group_id, g.triggered, g.matched, g.window_ms, list(g.orders)) for a in x.records.accounts for g in x.groups(a)],
+        x.exchange_active, x.trading_active, x.records.window_ms, sorted(x.records.expiries), x.records.clock,
+        ids._random.getstate(),
         [(b.interest, b.fees) for b in x.records.books.values()], x.records.events, list(x.records.orders), x.records.orders,
         [(a.cash, a.precision, a.unlimited, list(a.orders), list(a.holdings)) for a in x.records.accounts.values()],
         [(list(h.orders), h.resting, h.locked) for a in x.records.accounts.values() for h in a.holdings.values()],
@@ -99,6 +100,7 @@ class Chance:
                 now_ms=self.now),
             "decrease": lambda: order and x.decrease(order.account, order.order_id, self.now, reduce_by=50),
             "all": lambda: x.cancel_all(member, self.now), "group": lambda: x.create_group(member, 300, self.now),
+            "window": lambda: x.set_group_window(rng.choice([15_000, 250])),
             "trigger": lambda: x.trigger_group(member, groups[0], self.now),
             "reset": lambda: x.reset_group(member, groups[0], self.now),
             "limit": lambda: x.set_group_limit(member, groups[0], 200, self.now),
