@@ -136,11 +136,19 @@ class Tree:
         self.passed.add(words[-1])
 
 
-def equivalents() -> dict[tuple[str, str, str], str]:
-    "{(room, old, new): why nothing can be seen of it}"
+def equivalents() -> dict[tuple[str, str, str, str], str]:
+    "{(room, line, old, new): why nothing can be seen of it}; the line by its text, empty for all lines of the room"
     file = RESULTS / "equivalent.toml"
     rows = tomllib.loads(file.read_text(encoding="utf-8")).get("fault", []) if file.exists() else []
-    return {(r["room"], r["old"], r["new"]): r["why"] for r in rows}
+    return {(r["room"], r.get("line", ""), r["old"], r["new"]): r["why"] for r in rows}
+
+
+def line_of(fault: Fault) -> str: return module(ROOT, fault.room).read_text(encoding="utf-8").split("\n")[fault.line - 1].strip()
+
+
+def argued(fault: Fault, known: dict[tuple[str, str, str, str], str]) -> str | None:
+    "Why nothing can be seen of a fault; None if nobody says so"
+    return known.get((fault.room, line_of(fault), fault.old, fault.new)) or known.get((fault.room, "", fault.old, fault.new))
 
 
 def chosen(names: list[str], count: int, seed: int, kinds: list[str]) -> list[Fault]:
@@ -206,8 +214,8 @@ def main() -> int:
         tree = Tree(Path(tmp))
         for n, fault in enumerate(faults, 1):
             begun = monotonic()
-            same = (fault.room, fault.old, fault.new) in known
-            outcome = "equivalent: " + known[fault.room, fault.old, fault.new] if same else tree.outcome(fault, 2 if a.quick else None)
+            why = argued(fault, known)
+            outcome = f"equivalent: {why}" if why else tree.outcome(fault, 2 if a.quick else None)
             rows.append((fault, outcome, monotonic() - begun))
             print(f"{n}/{len(faults)} {outcome:<40.40} {fault}", flush=True)
             written(name, f"{datetime.now(UTC):%Y-%m-%d}, {what}", rows)

@@ -34,7 +34,7 @@ KNOWN = [
     Known("maker.markets", "a position whose book is dark keeps its old mark for ever",
           "bool(held) and (s.mark is None or now_ms - s.marked_ms > _UNMARKED_MS)", "bool(held) and s.mark is None"),
     Known("maker.account", "fills that only the lists show don't count for the burst",
-          "if f.ts_ms > e.asked_ms - BURST_MS: self._watch.filled(f.count, config.limits, e.ts_ms)", "pass"),
+          "if f.ts_ms > e.asked_ms - self._watch.burst_ms: self._watch.filled(f.count, config.limits, e.ts_ms)", "pass"),
     Known("maker.markets", "a position elsewhere is marked at its best", "p.pnl(0 if p.net > 0 else ONE)",
           "p.pnl(ONE if p.net > 0 else 0)"),
     Known("maker.books", "a mark is taken from a crossed book",
