@@ -6,6 +6,7 @@
 
 The faults are made in a copy of the tree, never in the checkout. For each one the room's own notebook is run first, then the
 tests of its wing, then those named for the room in `AFTER`; the first that fails ends it. A fault that hangs is noticed, too.
+Tests that fail without the fault as well have noticed nothing: they are named and not counted.
 The table of results is written to `tests/mutations/results/`. Equivalent faults, which change nothing that can be seen, are
 listed with the reason in `equivalent.toml` beside the results, and are told apart from the survivors.
 """
