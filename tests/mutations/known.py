@@ -47,7 +47,7 @@ KNOWN = [
           "if looks.add(empty, time.monotonic()):", "if empty:"),
     Known("engine.verification", "the end is verified by the first empty list",
           "if looks.add(not orders, time.monotonic()): return []", "if not orders: return []"),
-    Known("engine.kill_switch", "the answer to a look that somebody re-armed meanwhile counts for the old kill and forgets the new one",
+    Known("engine.kill_switch", "the answer to a look counts though somebody has re-armed meanwhile",
           "if self.report is not report: continue", "if self.report is not report: pass"),
     Known("engine.journal", "each fold counts the fills of all folds but the first once more",
           'db.execute("DELETE FROM folded")', "pass"),
