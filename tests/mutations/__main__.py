@@ -38,7 +38,7 @@ ROOMS = (
     "feed.stream_state", "feed.merge", "orderbook", "strategy.guards", "strategy.spread_capture", "model.numbers", "model.fees",
     "model.messages",
 )  # fmt: skip
-LIMIT_S, SLOW_LIMIT_S = 150, 600  # for one stage of tests; a slow machine must not pass for a fault that hangs
+LIMIT_S, SLOW_LIMIT_S = 300, 600  # for one stage of tests; a slow machine must not pass for a fault that hangs
 SLOW = ["--ignore=tests/maker/test_stateful.py"]  # a minute: only for what the others let pass
 AFTER = {  # tests beside those of the wing, by room or wing
     "risk": ["tests/maker/test_promises.py", "tests/maker/test_maker.py", "tests/maker/test_stateful.py"],
