@@ -17,9 +17,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import msgspec
-from pydantic import SecretStr
 
-from ..config import Env, Settings
+from ..config import Env, Settings, setting_text
 from .remote import NoEngine
 from .runtime import Running
 from ..engine.private_files import NotPrivate, private_folder
@@ -35,9 +34,7 @@ _COMMAND = [sys.executable, "-P", "-m", "kalshi_mm.cli.main"]  # -P: nothing is 
 
 def environment_of(settings: Settings) -> dict[str, str]:
     "The environment that gives a process these settings"
-    def text(value: object) -> str: return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-
-    variables = {name.upper(): text(getattr(settings, name)) for name in Settings.model_fields}
+    variables = {name.upper(): setting_text(getattr(settings, name)) for name in Settings.model_fields}
     return {**os.environ, **variables, "KALSHI_MM_ENV_FILE": str(settings.file or "")}
 
 

@@ -9,7 +9,7 @@ __all__ = ['SessionState']
 from collections.abc import Callable, Mapping
 
 from .. import __version__
-from ..config import SECRETS, Settings
+from ..config import SECRETS, Settings, setting_text
 from .journal import Journal, JournalError, Resting
 from .notices import Notices
 from ..maker.maker import MarketMaker
@@ -49,7 +49,7 @@ class SessionState:
         kept = {n: now for n, (was, now) in before.items() if was == self._configured.get(n)}
         left = self._journal.restart.restored(self._now_ms(), killed, kept)
         settings = self._settings.model_dump(mode="json", exclude=set(SECRETS))
-        started = {name: str(value) for name, value in settings.items()}
+        started = {name: setting_text(value) for name, value in settings.items()}
         if self._preset: started |= {"strategy": self._preset.strategy, "preset_text": self._preset.toml()}
         session, env = self._maker.config.session, self._settings.kalshi_env
         self._journal.begin(session, env, self._now_ms(), __version__, started)

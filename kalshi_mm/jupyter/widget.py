@@ -24,7 +24,7 @@ from IPython.core.getipython import get_ipython
 from ipywidgets import HTML, Accordion, Button, HBox, Layout, Text, ToggleButtons, VBox
 
 from ..client.credentials import wall_ms
-from ..config import SECRETS, Env, Settings, is_path, load_settings, settings_for_kill
+from ..config import SECRETS, Env, Settings, is_path, load_settings, settings_for_kill, setting_text
 from ..control.crash_report import CrashReport
 from ..control.launch import LaunchError, kill_command, launch, unconfirmed
 from ..control.remote import NoEngine, Refused, carry_out, watch
@@ -328,7 +328,7 @@ class ControlPanel(VBox):
         plain = settings_for_kill()[0] if settings is not None else self.settings
         names = Settings.model_fields.keys() - {"state_dir"} - SECRETS
         given = {n: getattr(self.settings, n) for n in names}
-        self._given = {n: str(value) for n, value in given.items() if value != getattr(plain, n)}  # set by this notebook
+        self._given = {n: setting_text(value) for n, value in given.items() if value != getattr(plain, n)}  # set by this notebook
         self.engine: Running | None = None
         self._busy = ""  # the launch that is under way
         self.view = PanelWidget()

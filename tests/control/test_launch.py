@@ -16,7 +16,7 @@ from zipfile import ZipFile
 import pytest
 
 from kalshi_mm.config import Settings
-from kalshi_mm.control.launch import LaunchError, kill_command, lab_environment, launch
+from kalshi_mm.control.launch import LaunchError, environment_of, kill_command, lab_environment, launch
 from kalshi_mm.control.remote import Refused
 from kalshi_mm.control.runtime import Running
 from tests.sessions.process import Process, environment, until
@@ -171,3 +171,10 @@ def test_the_wheel_brings_the_page_the_notebook_and_the_route(tmp_path: Path):
     kinds = (".py", ".json", ".toml", ".typed")
     wanted |= {str(p.relative_to(ROOT)) for p in (ROOT / "kalshi_mm").rglob("*") if p.suffix in kinds}
     assert wanted <= set(names)
+
+
+def test_settings_survive_the_way_through_an_environment(tmp_path: Path):
+    "What a launched engine reads is what the notebook has, whatever a setting's type"
+    for given in (Settings(state_dir=tmp_path), Settings(state_dir=tmp_path, kalshi_subaccount=7, min_spread=3)):
+        through = {k: v for k, v in environment_of(given).items() if k.lower() in Settings.model_fields}
+        assert Settings(**{k.lower(): v for k, v in through.items()}).model_dump() == given.model_dump()
