@@ -15,7 +15,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from kalshi_mm.config import Settings
+from kalshi_mm.config import Settings, load_settings
 from kalshi_mm.control.launch import LaunchError, environment_of, kill_command, lab_environment, launch
 from kalshi_mm.control.remote import Refused
 from kalshi_mm.control.runtime import Running
@@ -177,4 +177,4 @@ def test_settings_survive_the_way_through_an_environment(tmp_path: Path):
     "What a launched engine reads is what the notebook has, whatever a setting's type"
     for given in (Settings(state_dir=tmp_path), Settings(state_dir=tmp_path, kalshi_subaccount=7, min_spread=3)):
         through = {k: v for k, v in environment_of(given).items() if k.lower() in Settings.model_fields}
-        assert Settings(**{k.lower(): v for k, v in through.items()}).model_dump() == given.model_dump()
+        assert load_settings(None, through).model_dump() == given.model_dump()
