@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -173,9 +174,10 @@ def test_the_wheel_brings_the_page_the_notebook_and_the_route(tmp_path: Path):
     assert wanted <= set(names)
 
 
-def test_settings_survive_the_way_through_an_environment(tmp_path: Path):
+def test_settings_survive_the_way_through_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     "What a launched engine reads is what the notebook has, whatever a setting's type"
-    for given in (Settings(state_dir=tmp_path), Settings(state_dir=tmp_path, kalshi_subaccount=7, min_spread=3)):
-        through = {k: v for k, v in environment_of(given).items() if k.lower() in Settings.model_fields}
-        paths = {"state_dir", "kalshi_private_key_file"}  # which become absolute
-        assert load_settings(None, through).model_dump(exclude=paths) == given.model_dump(exclude=paths)
+    paths = {"state_dir", "kalshi_private_key_file"}  # which become absolute
+    for given in (Settings(state_dir=tmp_path), Settings(state_dir=tmp_path, kalshi_subaccount=7, min_spread=Decimal(3))):
+        for name, value in environment_of(given).items():
+            if name.lower() in Settings.model_fields: monkeypatch.setenv(name, value)
+        assert load_settings(None).model_dump(exclude=paths) == given.model_dump(exclude=paths)
