@@ -24,7 +24,7 @@ from platformdirs import user_state_path
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from .model.numbers import CONTRACT, DOLLAR, Count, KalshiMMError, Money
+from .model.numbers import CENT, CONTRACT, DOLLAR, Count, KalshiMMError, Money, Price
 
 # %% ../nbs/02_config.ipynb #e339ae7b
 class Env(StrEnum):
@@ -89,6 +89,12 @@ def _ws_url(text: str) -> str:
     return text
 
 
+_Subaccount = Annotated[int, Field(ge=0, le=63)]
+
+
+def _or_none(value: object) -> object: return None if value == "" else value
+
+
 def _webhook_url(secret: SecretStr) -> SecretStr:
     parts = urlsplit(secret.get_secret_value())
     if secret and not (parts.scheme in ("http", "https") and parts.hostname): raise ValueError("is no http(s):// address")
@@ -110,7 +116,7 @@ class Settings(BaseSettings):
     # the account
     kalshi_api_key_id: Annotated[str, AfterValidator(_key_id)] = ""  # the id that the exchange shows beside the key
     kalshi_private_key_file: Annotated[Path, AfterValidator(_key_path)] = Path("private_key.pem")  # PEM, no passphrase
-    kalshi_subaccount: Annotated[int | None, Field(ge=0, le=63)] = None  # empty: the primary one, or the key's own
+    kalshi_subaccount: Annotated[_Subaccount | None, BeforeValidator(_or_none)] = None  # empty: the primary one, or the key's own
     kalshi_env: Env = Env.SANDBOX
     kalshi_rest_url: Annotated[str, AfterValidator(_rest_url)] = ""  # in place of the environment's own
     kalshi_ws_url: Annotated[str, AfterValidator(_ws_url)] = ""
@@ -197,6 +203,11 @@ class Settings(BaseSettings):
     def drawdown(self) -> Money:
         "`MAX_DRAWDOWN` as money"
         return int(self.max_drawdown * DOLLAR)
+
+    @property
+    def widely(self) -> Price:
+        "`MIN_SPREAD` as a price: from which spread on quoting pays"
+        return int(self.min_spread * CENT)
 
     @property
     def event_loss(self) -> Money:

@@ -31,7 +31,7 @@ from ..control.launch import lab_environment, options_of, panel_notebook
 from ..control.session import trade
 from ..diagnostics.conform import compare
 from ..diagnostics.doctor import examine
-from ..model.numbers import CENT, KalshiMMError
+from ..model.numbers import KalshiMMError
 from ..research.replay import find_journals, sessions_table, tell_again
 from ..research.scan import SeriesScan, scan_rows, scan_table
 from ..research.scan import scan as scan_series
@@ -110,7 +110,7 @@ async def _scanned(client: PublicClient, settings: Settings, series: str, top: i
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(series, total=None)
         try:
-            wide, lifetime_s, now_s = int(settings.min_spread * CENT), settings.quote_lifetime_s, wall_ms() // 1000
+            wide, lifetime_s, now_s = settings.widely, settings.quote_lifetime_s, wall_ms() // 1000
             return await scan_series(client, series, wide, lifetime_s, now_s, top,
                                      lambda done, of: bar.update(task, completed=done, total=of))  # fmt: skip
         except NotFound: raise VenueError(f"{series} is not a series of this exchange; set TARGET_SERIES or --series") from None

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['T', 'read_order', 'read_orders', 'read_fills', 'read_positions', 'Transfer', 'read_settlements', 'read_transfers',
-           'read_balance', 'Placed', 'read_placed', 'read_amended', 'read_canceled', 'Canceled', 'cancel_item',
-           'read_canceled_batch', 'OrderGroup', 'read_created_group', 'read_groups', 'KeyFacts', 'KeyList', 'read_keys',
-           'read_netting', 'place_body', 'amend_body']
+           'read_balance', 'odd_name', 'Placed', 'read_placed', 'read_amended', 'read_canceled', 'Canceled',
+           'cancel_item', 'read_canceled_batch', 'OrderGroup', 'read_created_group', 'read_groups', 'KeyFacts',
+           'KeyList', 'read_keys', 'read_netting', 'place_body', 'amend_body']
 
 # %% ../../nbs/client/04_portfolio.ipynb #d02e8e7b
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from msgspec import Raw, Struct, json
 
-from .market_data import AUTO_ROUTE, Time, count_of, decode, money_of, ms_of, price_of
+from .market_data import AUTO_ROUTE, ListedMarket, Refused, Time, count_of, decode, money_of, ms_of, price_of
 from ..model.messages import Amend, Cancel, Place
 from ..model.numbers import CENT, CONTRACT, ONE, Count, Money, cost, count_str, price_str
-from ..model.types import Fill, Order, OrderStatus, Side, UnreadFill
+from ..model.types import MARKET_STATUSES, Fill, Order, OrderStatus, Side, UnreadFill
 from ..risk.tie_out import Paid
 
 T = TypeVar("T")
@@ -211,6 +211,18 @@ def read_transfers(
 def read_balance(body: bytes) -> Money:
     "GET /portfolio/balance: free cash, on all shards together"
     return money_of(decode(body, _Balance).balance_dollars)
+
+# %% ../../nbs/client/04_portfolio.ipynb #9e4e4a8f
+def odd_name(row: object) -> str:  # empty if nothing is odd
+    "What of a list's row can't be read, isn't known, or is missing though it may be"
+    match row:
+        case Order() if row.unread or row.reason: return f"order: {row.unread or row.reason}"
+        case UnreadFill(): return f"fill: {row.why}"
+        case Fill() if not row.ts_ms: return "fill: no created_time"
+        case (str(), None): return "position: not a number of contracts"
+        case Refused(): return f"market: {row.why}"
+        case ListedMarket() if row.status not in MARKET_STATUSES: return f"market: status {row.status!r:.40}"
+    return ""
 
 # %% ../../nbs/client/04_portfolio.ipynb #96974ae2
 class Placed(NamedTuple):

@@ -32,7 +32,7 @@ from ..config import Env, Settings
 from ..engine.status import strike
 from ..maker.requoting import renewable
 from ..model.fees import FeeSchedule
-from ..model.numbers import CENT, CONTRACT, ONE, Money, contracts, cost, dollars
+from ..model.numbers import CONTRACT, ONE, Money, contracts, cost, dollars
 from ..model.types import Market
 from ..panel.tables import html_table
 from ..research.scan import MOST_MARKETS, Minutes, expectation, last_day, minutes_of
@@ -232,7 +232,7 @@ def spread_finding(
     markets: int,  # that are open
 ) -> Finding:
     "Whether there would have been anything to quote in the last day"
-    text = expectation(series, minutes, int(settings.min_spread * CENT), markets)
+    text = expectation(series, minutes, settings.widely, markets)
     if minutes.per_mille is None or minutes.per_mille >= _RARE: return ok("spreads", text)
     return warning("spreads", text, "`kalshi-mm scan` shows each market; a smaller MIN_SPREAD, or another series")
 
@@ -242,7 +242,7 @@ _RARE = 10  # thousandths of the last day
 
 async def _spreads(client: Client, series: str, markets: list[Market], settings: Settings, now_ms: int) -> Finding:
     "Read the last day of a series; that it can't be read is no reason not to trade"
-    looked, wide, now_s = markets[:MOST_MARKETS], int(settings.min_spread * CENT), now_ms // 1000
+    looked, wide, now_s = markets[:MOST_MARKETS], settings.widely, now_ms // 1000
     try: candles = await last_day(client, looked, now_s)
     except ApiError as e: return warning("spreads", f"the last day of {series} can't be read: {e}", "trading needs none of it")
     minutes = sum((minutes_of(c, now_s, wide) for c in candles.values()), Minutes())

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NONE', 'MINUS', 'price', 'in_cents', 'count', 'in_decimals', 'money', 'in_dollars', 'signed', 'clock', 'span',
-           'share', 'ticks', 'chart']
+           'share', 'ticks', 'chart', 'flatten_button']
 
 # %% ../../nbs/panel/03_format.ipynb #a5c00dea
 from collections.abc import Callable, Mapping, Sequence
@@ -122,4 +122,19 @@ def chart(
         "t": list(t), "lines": {name: list(line) for name, line in lines.items()}, "lo": lo, "hi": hi,
         "y": [[v, label(v)] for v in marks], "x": [[ms, clock(ms)[:5]] for ms in range(first, t[-1] + 1, minute)] if t else [],
         "last": {name: label(line[-1]) if line and line[-1] is not None else NONE for name, line in lines.items()},
+    }  # fmt: skip
+
+# %% ../../nbs/panel/03_format.ipynb #4d264a6a
+def flatten_button(s: Mapping[str, Any], killed: bool) -> dict[str, Any]:
+    "The button that leaves all positions"
+    held = [f"{m['net']} {m['title']}" for m in s["engine"]["maker"]["markets"]
+            if m["net"] != "0.00" and m["status"] != "finalized"]  # fmt: skip
+    return {
+        "label": "Flatten…", "on": bool(held) and not killed,
+        "tip": "Leave all positions, then stop quoting" if held else "Nothing is held",
+        "ask": {"title": "Leave all positions", "word": "FLATTEN", "lines": [
+            ["Held", ", ".join(held) or NONE], ["First", "quotes at the touch, for a minute"],
+            ["Then", "takes others' quotes, up to 3 cents from the middle"],
+            ["At the end", "quoting stops; what is left is said"],
+        ]},
     }  # fmt: skip

@@ -13,7 +13,9 @@ from itertools import groupby
 from typing import Any
 
 from ..model.numbers import CENT, contracts, money_str, parse_count, parse_fixed, parse_money
-from .format import NONE, chart, clock, count, in_cents, in_decimals, in_dollars, money, price, share, signed, span
+from kalshi_mm.panel.format import (
+    NONE, chart, clock, count, flatten_button, in_cents, in_decimals, in_dollars, money, price, share, signed, span,
+)
 
 Json = Mapping[str, Any]
 
@@ -98,21 +100,6 @@ def _live(s: Json) -> dict[str, Any]:
     ]}  # fmt: skip
 
 
-def _flatten(s: Json, killed: bool) -> dict[str, Any]:
-    "The button that leaves all positions"
-    held = [f"{m['net']} {m['title']}" for m in s["engine"]["maker"]["markets"]
-            if m["net"] != "0.00" and m["status"] != "finalized"]  # fmt: skip
-    return {
-        "label": "Flatten…", "on": bool(held) and not killed,
-        "tip": "Leave all positions, then stop quoting" if held else "Nothing is held",
-        "ask": {"title": "Leave all positions", "word": "FLATTEN", "lines": [
-            ["Held", ", ".join(held) or NONE], ["First", "quotes at the touch, for a minute"],
-            ["Then", "takes others' quotes, up to 3 cents from the middle"],
-            ["At the end", "quoting stops; what is left is said"],
-        ]},
-    }  # fmt: skip
-
-
 def buttons(s: Json, state: str) -> dict[str, Any]:
     "The buttons: label, whether it is enabled, tip, and a confirmation if it needs one"
     killed = state in ("KILLED", "KILLING")
@@ -121,8 +108,7 @@ def buttons(s: Json, state: str) -> dict[str, Any]:
         "start": _start(s, state),
         "stop": {"label": "Abort" if state == "STARTING" else "Stop quoting", "on": stoppable,
                  "tip": "Cancel our orders and stop quoting; go on watching" if stoppable else "Nothing is quoted"},
-        "flatten": _flatten(s, killed),
-        "reduce": {"label": "Reduce only", "on": not killed, "down": bool(s["reduce_only"]),
+        "flatten": flatten_button(s, killed), "reduce": {"label": "Reduce only", "on": not killed, "down": bool(s["reduce_only"]),
                    "tip": "Quote only the side that reduces each position"},
         "rearm": None if state != "KILLED" else {
             "label": "Re-arm…", "on": True, "tip": "Allow orders again; quoting still needs Start",

@@ -21,7 +21,7 @@ USUAL = 1
 ROOM = {"rss_mb": 25, "fds": 5, "threads": 4, "tasks": 5}  # what may be added without being called a leak
 EXPLAINED = re.compile(  # by the pause on Thursday; by restarts, which end lines and requests, and the halts pass by themselves
     r"halted, paused: the exchange is paused for trading|Connection ?[Rr]efused|Connection ?[Rr]eset|RemoteDisconnected"
-    r"|Connection aborted|Failed to establish|no close frame")
+    r"|Connection aborted|Failed to establish|no close frame|connection is refused|connection broke|did not answer in time")
 AFTERWARDS, SOON_S = re.compile(r"missed_fill"), 15  # what a stream that was down has not told; found so soon after
 WEEK_H = 7 * 24.0
 SPEED = 1000.0  # a week in ten minutes

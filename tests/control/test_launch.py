@@ -16,7 +16,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from kalshi_mm.config import Settings, load_settings
+from kalshi_mm.config import Settings, load_settings, setting_text
 from kalshi_mm.control.launch import LaunchError, environment_of, kill_command, lab_environment, launch
 from kalshi_mm.control.remote import Refused
 from kalshi_mm.control.runtime import Running
@@ -48,7 +48,7 @@ def quotes(running: Running) -> int: return running.client().status().maker.rest
 
 
 def test_an_engine_outlives_its_launcher_and_is_found_by_the_next(settings: Settings, tmp_path: Path):
-    words = {name: str(getattr(settings, name)) for name in Settings.model_fields}
+    words = {name: setting_text(getattr(settings, name)) for name in Settings.model_fields}
     launcher = (f"import os, signal; from kalshi_mm.config import Settings; from kalshi_mm.control.launch import launch\n"
                 f"print(launch(Settings(**{words!r})).pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)")
     died = subprocess.run([sys.executable, "-c", launcher], capture_output=True, text=True, timeout=60, start_new_session=True)

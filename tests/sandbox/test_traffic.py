@@ -214,7 +214,8 @@ def gained(strategy: Strategy, regime: str, seed: int) -> float:
     n = count(1)
     exchange = Exchange(day.markets, ids=lambda: f"id-{next(n)}")
     many, much = 100_000 * CONTRACT, 100_000 * DOLLAR  # they don't bind
-    limits = Limits(max_position=many, max_total=many, max_daily_loss=much, max_drawdown=much, max_burst=many)
+    limits = Limits(max_position=many, max_total=many, max_daily_loss=much, max_drawdown=much, max_burst=many,
+                    max_event_loss=much, max_event_resting_loss=much)  # fmt: skip
     maker = MarketMaker(strategy, Config("test", limits=limits))
     run = Backtest(maker, exchange, day, cash=100_000 * DOLLAR).run(OPEN + 26 * HOUR_MS)
     markets = {m.ticker: m for m in day.markets}
