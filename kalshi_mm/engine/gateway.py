@@ -102,7 +102,8 @@ class Gateway:
         if not task.cancelled() and (error := task.exception()): self.broken(f"{type(error).__name__}: {error}")
 
     async def _place(self, a: Place) -> None:
-        try: group = await self.breaker.group(self.client.shard(a.ticker)) if self.breaker else ""
+        joins = self.breaker if not a.takes else None  # what leaves positions never rests, and mustn't trip the group half-way
+        try: group = await joins.group(self.client.shard(a.ticker)) if joins else ""
         except ApiError as e:  # the order itself was not sent
             why = f"its order group isn't ready: {e}"
             return self.tell(WriteRejected(self.now_ms(), a.client_order_id, Verb.PLACE, "unreachable", why))

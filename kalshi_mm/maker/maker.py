@@ -53,7 +53,7 @@ class EventRouter:
             Connection: self._connection, ExchangeStatus: self._exchange_status, GroupSeen: self._order_group,
             FeedHealth: lambda e: watch.feed(e, live.config), ClockRead: lambda e: watch.clock(e, live.config),
             OrderSeen: account.order_seen, OrderUnclear: account.order_unclear, FillSeen: self._fill_seen,
-            FillUnread: account.fill_unread, BudgetRead: decisions.gate.budget.take,
+            FillUnread: account.fill_unread, BudgetRead: decisions.gate.left_over.budget.take,
             AccountRead: account.read, AccountUnread: account.unread,
             BurstWindow: self._burst_window, Restored: self._restored, Command: commands.do,
             Decide: lambda e: decisions.decide(e.ts_ms),

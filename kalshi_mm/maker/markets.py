@@ -215,6 +215,10 @@ class Markets:
         "Decide a market anew, if it is listed"
         if ticker in self.listed: self.turns.changed[ticker] = None
 
+    def event_of(self, ticker: str) -> EventRisk:
+        "The event of a listed market"
+        return self.totals.events[self.listed[ticker].market.event_ticker]
+
     def touch_event(self, event_ticker: str) -> None:
         "Decide all listed markets of an event anew"
         for ticker in self.events.get(event_ticker, ()): self.touch(ticker)

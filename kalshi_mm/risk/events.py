@@ -154,9 +154,10 @@ def check_event(
     order: Change,
 ) -> str | None:  # why not, or None
     "Check whether an order may leave, by what its event would lose"
+    if order.cost <= order.locked: return None  # it risks no more than what rests: a move away from the others' quotes
     if why := check_held(limits, event, order): return why
     more, most = order.cost - order.locked, _most(limits, max(event.largest, order.count))
-    if more <= 0 or more - event.if_filled <= most: return None
+    if more - event.if_filled <= most: return None
     every = event.with_resting(order)
     if -every <= most or event.after(order) >= event.held: return None
     return f"would let the event lose {dollars(-every)} if everything that rests filled, the limit is {dollars(most)}"

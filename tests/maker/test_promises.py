@@ -333,6 +333,54 @@ def test_an_amend_as_large_as_before_takes_no_room_from_the_orders_after_it():
     assert maker.markets.totals.exposures.total == 25 * CONTRACT
 
 
+@given(filled=st.integers(0, 900), size=st.integers(1, 3000), back=st.integers(1, 42), later_ms=st.integers(0, 50_000),
+       short=st.booleans(), crossed=st.booleans(), event=st.booleans(), total=st.booleans())
+def test_a_move_away_from_the_others_always_leaves(filled: Count, size: Count, back: int, later_ms: int, short: bool,
+                                                   crossed: bool, event: bool, total: bool):  # fmt: skip
+    "Neither want of cash nor crosses in a row, an event at its limit nor a total that is used up keep a price that is too near"
+    maker = listening(Config("s", FREE, quote_lifetime_s=3600))
+    bid, ask = placed(maker, T + 10)
+    part = Fill("f", f"o-{bid.client_order_id}", "X", Side.BID, bid.price, filled, 0, False, T)
+    if filled: maker.handle(FillSeen(T + 20, part))
+    gate = maker.router._routes[OrderPlaced].__self__  # type: ignore[attr-defined]
+    def refused(code: str, text: str = "") -> None:  # the stream hasn't told of it yet: the book has moved
+        nearer = Amend("why", bid.client_order_id, "o", "X", Side.BID, bid.price + CENT, bid.count + 1000, T // 1000 + 60)
+        gate.send([nearer], T + 1000)
+        gate.answered(WriteRejected(T + 1001, bid.client_order_id, Verb.AMEND, code, text))
+        maker.orders.all[bid.client_order_id].refused_ms = 0
+    for _ in range(3 if crossed else 0): refused("invalid_order", "post only cross")
+    if short: refused("insufficient_balance")
+    low = FREE if not event else structs.replace(FREE, max_event_loss=1, max_event_resting_loss=1)
+    if total: low = structs.replace(low, max_position=1, max_total=1)
+    maker.live.config = structs.replace(maker.live.config, limits=low)
+    maker.outbox.take()
+    away = Amend("why", bid.client_order_id, "o", "X", Side.BID, bid.price - back * CENT, filled + size, T // 1000 + 3600)
+    gate.send([away], T + 1001 + later_ms)
+    (left,) = of(Amend, maker.outbox.take())
+    assert left.price == away.price and left.count <= max(away.count, bid.count), (left, away)
+
+
+def test_leaving_positions_counts_for_no_burst_and_waits_when_the_exchange_asks_to():
+    maker = listening(Config("s", structs.replace(FREE, max_burst=10 * CONTRACT)))
+    held = Fill("f1", "by-hand", "X", Side.BID, 4300, 9 * CONTRACT, 0, False, T)
+    maker.handle(FillSeen(T + 10, held))
+    maker.handle(Command(T + 30_000, "flatten", "test", "[0, 500]"))
+    assert not maker.halts.active
+    (taking,) = of(Place, maker.handle(Decide(T + 30_250)))
+    assert taking.takes and taking.count == 9 * CONTRACT
+    maker.handle(WriteRejected(T + 30_300, taking.client_order_id, Verb.PLACE, "too_many_requests", ""))
+    assert not of(Place, maker.handle(Decide(T + 31_290)))
+    (again,) = of(Place, maker.handle(Decide(T + 31_550)))
+    for n in range(2):
+        part = Fill(f"t{n}", "o9", "X", Side.ASK, 4200, 450, 0, True, T + 31_600, again.client_order_id)
+        maker.handle(FillSeen(T + 31_600 + n, part))
+    more = Fill("f2", "by-hand", "X", Side.BID, 4300, 999, 0, False, T + 31_700)
+    maker.handle(FillSeen(T + 31_700, more))  # what a person trades counts: a hundredth more makes ten
+    assert (maker.slots["X"].position.net, list(maker.halts.active)) == (999, [])
+    maker.handle(FillSeen(T + 31_800, structs.replace(more, trade_id="f3", count=1)))
+    assert list(maker.halts.active) == ["fill_burst"]
+
+
 def test_a_book_with_one_side_gives_no_first_mark_to_a_market_without_a_position():
     maker = MarketMaker(SpreadCapture(Params()), PLAIN)
     maker.handle(MarketListed(T, market()))

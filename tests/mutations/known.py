@@ -26,7 +26,8 @@ KNOWN = [
     Known("maker.decisions", "no decision wakes at the stop before the close",
           "market.close_ms - 1000 * config.stop_before_close_s", "market.close_ms"),
     Known("maker.order_gate", "no pause after the exchange asked us to wait",
-          "if e.code in _RETRY_LATER: self._hold_ms = e.ts_ms + self._live.config.retry_ms", "if e.code in _RETRY_LATER: pass"),
+          "if e.code in _RETRY_LATER: self.left_over.hold_ms = e.ts_ms + self._live.config.retry_ms",
+          "if e.code in _RETRY_LATER: pass"),
     Known("client.budget", "a bucket stays full after the exchange has found it empty",
           "self._levels[kind] = (0, now_ms)", "pass"),
     Known("maker.orders", "an order that did arrive is taken for one that ended",
@@ -56,7 +57,7 @@ KNOWN = [
     Known("maker.orders", "an order of which an amend leaves nothing rests for ever",
           "self.rests(e.remaining != 0)", "self.rests(True)"),
     Known("maker.order_gate", "a market that a limit has refused isn't looked at when there is room again",
-          "self._refused[a.ticker] = exposures.total", "pass"),
+          "self._limited[ticker] = self._markets.totals.exposures.total", "pass"),
     Known("sandbox.ledger", "orders that rest don't count for what another one can close",
           "return max(0, -side.sign * self.position.net - resting)", "return max(0, -side.sign * self.position.net)"),
 ]
