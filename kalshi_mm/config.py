@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HOSTS', 'DEFAULT_STRATEGY', 'ALIASES', 'SECRETS', 'SEARCH', 'Env', 'default_state_dir', 'Settings', 'setting_text',
-           'SettingsError', 'misspelt', 'find_env_file', 'is_path', 'env_values', 'load_settings', 'settings_for_kill']
+           'SettingsError', 'find_env_file', 'env_values', 'misspelt', 'is_path', 'load_settings', 'settings_for_kill']
 
 # %% ../nbs/02_config.ipynb #8011acec
 import os
@@ -185,39 +185,14 @@ class Settings(BaseSettings):
         return {name: str(getattr(self, name)) for name in ALIASES}
 
     @property
-    def max_position(self) -> Count:
-        "`MAX_POSITION_PER_MARKET` as a count"
-        return self.max_position_per_market * CONTRACT
-
-    @property
     def max_total(self) -> Count:
         "`MAX_TOTAL_POSITION` as a count"
         return self.max_total_position * CONTRACT
 
     @property
-    def max_loss(self) -> Money:
-        "`MAX_DAILY_LOSS` as money"
-        return int(self.max_daily_loss * DOLLAR)
-
-    @property
-    def drawdown(self) -> Money:
-        "`MAX_DRAWDOWN` as money"
-        return int(self.max_drawdown * DOLLAR)
-
-    @property
     def widely(self) -> Price:
         "`MIN_SPREAD` as a price: from which spread on quoting pays"
         return int(self.min_spread * CENT)
-
-    @property
-    def event_loss(self) -> Money:
-        "`MAX_EVENT_LOSS` as money"
-        return int(self.max_event_loss * DOLLAR)
-
-    @property
-    def event_resting_loss(self) -> Money:
-        "`MAX_EVENT_RESTING_LOSS` as money"
-        return int(self.max_event_resting_loss * DOLLAR)
 
     @property
     def fill_burst(self) -> Count:
@@ -250,9 +225,49 @@ def setting_text(value: object) -> str:
     if isinstance(value, SecretStr): return value.get_secret_value()
     return "" if value is None else str(value)
 
-# %% ../nbs/02_config.ipynb #b697f730
+# %% ../nbs/02_config.ipynb #41ca2cde
 class SettingsError(KalshiMMError):
     "A setting is wrong; the text says which, why, and what is allowed"
+
+
+_NAMED = "KALSHI_MM_ENV_FILE"  # the `.env` to read; empty: none
+_ROOTS = (".git", "pyproject.toml", "settings.ini")  # marks of a project's top folder
+SEARCH = Path(".env")  # the default of `env_file`: look for it
+
+
+def find_env_file(
+    folder: Path | None = None,  # to begin in; the working folder if None
+    named: str | None = None,  # a path, or empty for none at all; None: as KALSHI_MM_ENV_FILE says
+) -> Path | None:  # absolute; None if there is none. SettingsError if the one that is named isn't there
+    "Find the `.env` of a folder, or the nearest one above it in the same project: a kernel in `nbs/` reads that of the checkout"
+    named = os.environ.get(_NAMED) if named is None else named
+    if named is not None:
+        if named and not Path(named).is_file(): raise SettingsError(f"{_NAMED}={named}: there is no such file")
+        return Path(named).absolute() if named else None
+    try: here = (folder or Path.cwd()).absolute()
+    except FileNotFoundError: return None  # the working folder is gone
+    if (here / ".env").is_file(): return here / ".env"
+    root = next((f for f in (here, *here.parents) if any((f / name).exists() for name in _ROOTS)), here)
+    within = (f for f in here.parents if f.is_relative_to(root))
+    return next((f / ".env" for f in within if (f / ".env").is_file()), None)
+
+
+def env_values(
+    file: Path,
+    lenient: bool = False,  # for a kill: letters that can't be read don't matter
+) -> dict[str, str]:  # {name: value}, as they stand there. SettingsError if it can't be read as text
+    "Read a `.env`: UTF-8, or UTF-16 with the mark that PowerShell writes"
+    raw = file.read_bytes()
+    encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    try: text = raw.decode(encoding, "replace" if lenient else "strict")
+    except UnicodeDecodeError as e:
+        line = raw[:e.start].count(b"\n") + 1
+        raise SettingsError(f"{file} is not UTF-8 text (byte 0x{raw[e.start]:02x} in line {line}): save it as UTF-8") from None
+    return {name: value or "" for name, value in dotenv_values(stream=StringIO(text)).items()}
+
+# %% ../nbs/02_config.ipynb #b697f730
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
+_OURS = {_NAMED, "KALSHI_MM_DATA"}  # names of this program that are no settings
 
 
 def misspelt(
@@ -282,28 +297,8 @@ def _sentence(error: Any) -> str:
     return _no_setting(name, get_close_matches(name, [n.upper() for n in Settings.model_fields], n=1, cutoff=0.6))
 
 
-_NAMED = "KALSHI_MM_ENV_FILE"  # the `.env` to read; empty: none
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
-_OURS = {_NAMED, "KALSHI_MM_DATA"}  # names of this program that are no settings
-_ROOTS = (".git", "pyproject.toml", "settings.ini")  # marks of a project's top folder
-SEARCH = Path(".env")  # the default of `env_file`: look for it
-
-
-def find_env_file(
-    folder: Path | None = None,  # to begin in; the working folder if None
-    named: str | None = None,  # a path, or empty for none at all; None: as KALSHI_MM_ENV_FILE says
-) -> Path | None:  # absolute; None if there is none. SettingsError if the one that is named isn't there
-    "Find the `.env` of a folder, or the nearest one above it in the same project: a kernel in `nbs/` reads that of the checkout"
-    named = os.environ.get(_NAMED) if named is None else named
-    if named is not None:
-        if named and not Path(named).is_file(): raise SettingsError(f"{_NAMED}={named}: there is no such file")
-        return Path(named).absolute() if named else None
-    try: here = (folder or Path.cwd()).absolute()
-    except FileNotFoundError: return None  # the working folder is gone
-    if (here / ".env").is_file(): return here / ".env"
-    root = next((f for f in (here, *here.parents) if any((f / name).exists() for name in _ROOTS)), here)
-    within = (f for f in here.parents if f.is_relative_to(root))
-    return next((f / ".env" for f in within if (f / ".env").is_file()), None)
+def _no_setting(name: str, near: Sequence[str]) -> str:
+    return f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def is_path(preset: str) -> bool:
@@ -325,20 +320,6 @@ def _with_absolute_paths(settings: Settings, typed: set[str], file: Path | None)
     return absolute
 
 
-def env_values(
-    file: Path,
-    lenient: bool = False,  # for a kill: letters that can't be read don't matter
-) -> dict[str, str]:  # {name: value}, as they stand there. SettingsError if it can't be read as text
-    "Read a `.env`: UTF-8, or UTF-16 with the mark that PowerShell writes"
-    raw = file.read_bytes()
-    encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    try: text = raw.decode(encoding, "replace" if lenient else "strict")
-    except UnicodeDecodeError as e:
-        line = raw[:e.start].count(b"\n") + 1
-        raise SettingsError(f"{file} is not UTF-8 text (byte 0x{raw[e.start]:02x} in line {line}): save it as UTF-8") from None
-    return {name: value or "" for name, value in dotenv_values(stream=StringIO(text)).items()}
-
-
 def _sorted_out(values: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...], list[str]]:
     "The values of our settings, the names that are near none of them, and what is wrong with the others"
     names = {n.upper() for n in Settings.model_fields}
@@ -347,10 +328,6 @@ def _sorted_out(values: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, .
     ours = {n.lower(): v for n, v in values.items() if n.upper() in names and v}
     unknown = {n if _NAME.fullmatch(n) else "lines that are no NAME=VALUE" for n in near.keys() - _OURS}  # a key's text, perhaps
     return ours, tuple(sorted(unknown)), [_no_setting(n, near[n]) for n in wrong]
-
-
-def _no_setting(name: str, near: Sequence[str]) -> str:
-    return f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def load_settings(

@@ -18,6 +18,7 @@ from msgspec import structs
 from ..config import ALIASES, DEFAULT_STRATEGY, Settings, is_path
 from ..maker.maker import MarketMaker
 from ..maker.parameters import HIGHER_IS_SAFER, SESSION_PARAMETERS, Config
+from ..model.numbers import CONTRACT, DOLLAR
 from ..risk.limits import Limits
 from ..strategy.parameters import BadParameter, StrategyError, configured, params_type
 from ..strategy.presets import BUILT_IN, GUARDS, Preset, parse_preset
@@ -128,8 +129,12 @@ def config_of(
 ) -> Config:
     "The limits and patiences of the settings"
     s = settings
-    limits = Limits(s.max_position, s.max_total, s.max_loss, s.drawdown, s.fill_burst, s.least_balance, s.event_loss,
-                    s.event_resting_loss)  # fmt: skip
+    limits = Limits(
+        max_position=s.max_position_per_market * CONTRACT, max_total=s.max_total,
+        max_burst=s.fill_burst, min_balance=s.least_balance,
+        max_daily_loss=int(s.max_daily_loss * DOLLAR), max_drawdown=int(s.max_drawdown * DOLLAR),
+        max_event_loss=int(s.max_event_loss * DOLLAR), max_event_resting_loss=int(s.max_event_resting_loss * DOLLAR),
+    )  # fmt: skip
     return Config(
         session, limits, s.quote_lifetime_s, s.stop_before_close_s, move_ticks=s.move_tolerance_ticks,
         size_percent=s.size_tolerance_percent, max_silent_ms=1000 * s.max_silent_s, max_age_ms=s.max_message_age_ms,

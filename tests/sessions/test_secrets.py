@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fastcore.nbio import read_nb
 
 from kalshi_mm.config import SettingsError, load_settings, settings_for_kill
@@ -103,7 +105,10 @@ def test_a_whole_session_keeps_its_secrets(exchange, start: Start, tmp_path: Pat
     assert betrayals(secrets, everything | files) == []
 
 
-def frame(text: str) -> str: return f"{'-' * 5}BEGIN {'PRIVATE KEY'}{'-' * 5}\n{text}\n{'-' * 5}END {'PRIVATE KEY'}{'-' * 5}"
+def frame(text: str) -> str:
+    "A text between the first and the last line of a key's file"
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode().splitlines()
+    return "\n".join([pem[0], text, pem[-1]])
 
 
 BAD: dict[str, dict[str, str]] = {
