@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['T', 'read_order', 'read_orders', 'read_fills', 'read_positions', 'Transfer', 'read_settlements', 'read_transfers',
-           'read_balance', 'odd_name', 'Placed', 'read_placed', 'read_amended', 'read_canceled', 'Canceled',
-           'cancel_item', 'read_canceled_batch', 'OrderGroup', 'read_created_group', 'read_groups', 'KeyFacts',
-           'KeyList', 'read_keys', 'read_netting', 'place_body', 'amend_body']
+           'read_moves', 'read_balance', 'odd_name', 'Placed', 'read_placed', 'read_amended', 'read_canceled',
+           'Canceled', 'cancel_item', 'read_canceled_batch', 'OrderGroup', 'read_created_group', 'read_groups',
+           'KeyFacts', 'KeyList', 'read_keys', 'read_netting', 'place_body', 'amend_body']
 
 # %% ../../nbs/client/04_portfolio.ipynb #d02e8e7b
 from collections.abc import Callable
@@ -206,6 +206,28 @@ def read_transfers(
     cent = CENT * CONTRACT
     moved = [Transfer(1000 * (t.finalized_ts or t.created_ts), (sign * t.amount_cents - t.fee_cents) * cent) for t in rows]
     return moved, (json.decode(page["cursor"], type=str | None) or "") if "cursor" in page else ""
+
+
+class _Between(Struct):
+    from_subaccount: int
+    to_subaccount: int
+    amount_cents: int
+    created_ts: int
+
+
+class _Moves(Struct):
+    transfers: list[_Between] | None
+    cursor: str | None = None
+
+
+def read_moves(
+    body: bytes,
+    subaccount: int,  # whose balance is meant
+) -> tuple[list[Transfer], str]:
+    "GET /portfolio/subaccounts/transfers: those that came to or left a subaccount, and the cursor of the next page"
+    page, cent = decode(body, _Moves), CENT * CONTRACT
+    rows = [(t, (t.to_subaccount == subaccount) - (t.from_subaccount == subaccount)) for t in page.transfers or []]
+    return [Transfer(1000 * t.created_ts, sign * t.amount_cents * cent) for t, sign in rows if sign], page.cursor or ""
 
 
 def read_balance(body: bytes) -> Money:

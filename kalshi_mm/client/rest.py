@@ -25,7 +25,7 @@ from kalshi_mm.client.market_data import (
 from kalshi_mm.client.portfolio import (
     Canceled, KeyList, OrderGroup, Placed, Transfer, amend_body, cancel_item, odd_name, place_body, read_amended,
     read_balance, read_canceled, read_canceled_batch, read_created_group, read_fills, read_groups, read_keys, read_netting,
-    read_order, read_orders, read_placed, read_positions, read_settlements, read_transfers,
+    read_order, read_moves, read_orders, read_placed, read_positions, read_settlements, read_transfers,
 )
 from kalshi_mm.client.transport import (
     Ambiguous, Answer, ApiError, RateLimited, Transport, Unreachable, error_of, is_page, narrowed, plain,
@@ -350,9 +350,12 @@ class AccountClient(PublicClient):
         return await self.pages("/portfolio/settlements", read_settlements, {"min_ts": since_s - 1, **self._whose})
 
     async def transfers(self) -> list[Transfer]:
-        "Deposits and withdrawals that have changed the balance, of all time"
-        names = ("deposits", "withdrawals")
-        return [t for n in names for t in await self.pages(f"/portfolio/{n}", partial(read_transfers, name=n), {}, 500)]
+        "What came to or left this subaccount's balance, of all time: deposits and withdrawals are the primary's"
+        own = self._whose.get("subaccount", 0)
+        moved = await self.pages("/portfolio/subaccounts/transfers", partial(read_moves, subaccount=own), {}, 500)
+        for name in () if own else ("deposits", "withdrawals"):
+            moved += await self.pages(f"/portfolio/{name}", partial(read_transfers, name=name), {}, 500)
+        return moved
 
     async def groups(self) -> list[OrderGroup]:
         "The account's order groups"

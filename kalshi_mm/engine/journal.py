@@ -239,6 +239,17 @@ class RestartState:
 _AGAIN = {"day", "marks", "resting", "odd"}  # facts that can be computed again from the exchange's lists
 
 
+def _opened(path: Path, records: Records, writes: bool) -> tuple[Database, list[str]]:
+    "The database with what only the records have, and what a person should hear of that; JournalError"
+    try:
+        database = Database(path, writes)
+        if not writes: return database, []
+        odd = {file.name: n for file in records.files() if (n := take_up(database.connection, file))}
+        fold(database.connection)
+    except (sqlite3.Error, OSError, NotPrivate) as e: raise JournalError(f"the journal {path} can't be opened: {e}") from e
+    return database, [f"{n} lines of the record {name} can't be read and were left out" for name, n in odd.items()]
+
+# %% ../../nbs/engine/07_journal.ipynb #dc7a67d7
 class Journal:
     "The record of all sessions of one account"
 
@@ -251,13 +262,8 @@ class Journal:
         self.records = Records(path.with_name("records"))
         self._record: Record | None = None
         self._state: dict[str, str] = {}  # the named values as they were last written
-        try:
-            self._database = Database(path, writes)
-            db = self._database.connection
-            odd = {file.name: n for file in self.records.files() if (n := take_up(db, file))} if writes else {}
-            if writes: fold(db)
-        except (sqlite3.Error, OSError, NotPrivate) as e: raise JournalError(f"the journal {path} can't be opened: {e}") from e
-        told = [f"{n} lines of the record {name} can't be read and were left out" for name, n in odd.items()]
+        self._database, told = _opened(path, self.records, writes)
+        db = self._database.connection
         self.repaired = "; ".join(filter(None, [self._database.repaired, *told]))
         self.past = Past(db)
         self.restart = RestartState(db, self.past)

@@ -107,7 +107,6 @@ class Monitors:
 
 # %% ../../nbs/engine/18_monitors.ipynb #d32627e3
 _FIRST_S = 15  # after the begin of a session: first it reads what quoting needs
-_QUIET_MS = 3_000  # that lists may lag behind the balance
 _TRIES = 30
 _KEPT_TIES = 60
 
@@ -121,9 +120,11 @@ class Bookkeeper:
         journal: Journal,
         notices: Notices,
         now_ms: Callable[[], int],  # UTC
-        pause_s: float = 1.0,  # between tries to read a quiet account
+        quiet_ms: int = 3_000,  # without a trade, as lists may lag behind the balance
+        pause_s: float = 3.0,  # between tries to read a quiet account
     ):
-        self._client, self._journal, self._notices, self._now_ms, self._pause_s = client, journal, notices, now_ms, pause_s
+        self._client, self._journal, self._notices, self._now_ms = client, journal, notices, now_ms
+        self._quiet_ms, self._pause_s = quiet_ms, pause_s
         self.last: Tie | None = None
 
     async def watch(self) -> None:
@@ -165,7 +166,7 @@ class Bookkeeper:
             newest = max((f.ts_ms for f in fills), default=0)
             settled = await c.settlements(since_s)
             newest = max([newest, *(s.ts_ms for s in settled)])
-            if newest <= now_ms - _QUIET_MS and None not in positions.values() and len(fills) == len(listed):
+            if newest <= now_ms - self._quiet_ms and None not in positions.values() and len(fills) == len(listed):
                 held = {t: n for t, n in positions.items() if n}
                 closing = Statement(now_ms, balance, held, reserved(orders, held))
                 return closing, await self._between(opening, closing, fills, settled) if opening else None

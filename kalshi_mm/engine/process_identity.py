@@ -17,7 +17,9 @@ from msgspec import Struct
 def _seen_by_proc(pid: int) -> tuple[str, str]:
     "Return (begin, command) from /proc: clock ticks since this boot, with the boot's id"
     folder = Path("/proc") / str(pid)
-    begun = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[19]  # field 22, starttime: proc(5)
+    state, *rest = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()  # from field 3 on: proc(5)
+    if state in "ZX": raise ProcessLookupError(f"process {pid} has ended, and waits for its parent")
+    begun = rest[18]  # field 22, starttime
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     return f"{boot}:{begun}", command
@@ -35,7 +37,7 @@ class Identity(Struct, frozen=True):
 
     pid: int = 0
     began: str = ""  # empty if there is no such process, or that isn't known
-    command: str = ""
+    command: str = ""  # empty if that isn't known, as for a moment while a program starts
 
     @classmethod
     def of(cls, pid: int) -> "Identity":
@@ -46,7 +48,9 @@ class Identity(Struct, frozen=True):
     @property
     def lives(self) -> bool:
         "Whether the process that this describes still runs"
-        return self.pid > 0 and bool(self.began) and Identity.of(self.pid) == self
+        now = Identity.of(self.pid) if self.pid > 0 and self.began else Identity()
+        same = not now.command or not self.command or now.command == self.command
+        return now.began != "" and now.began == self.began and same
 
     def end(self) -> bool:
         "End it at once; returns whether it was still the same process and could be ended"

@@ -178,6 +178,7 @@ class Endpoints:
         app = web.Application()
         app.router.add_get(STREAM, self._stream)
         app.router.add_get("/sandbox/ledger", self._ledger)
+        app.router.add_get("/sandbox/clock", self._speed)
         app.router.add_route("*", r"/{any:[\s\S]*}", self._request)  # a path may hold a newline
         return app
 
@@ -228,6 +229,10 @@ class Endpoints:
             self.connections.discard(connection)
             self._day.sessions.discard(connection.session)
         return socket
+
+    async def _speed(self, request: web.Request) -> web.StreamResponse:
+        "How fast the day passes, for who wants to count market seconds"
+        return await self._send(request, reply_of((200, {"speed": self._day.clock.speed})))
 
     async def _ledger(self, request: web.Request) -> web.StreamResponse:
         "The audit door: the sandbox's own, for this machine only"

@@ -173,6 +173,7 @@ class Records(Struct):
 
     ids: Callable[[], str]  # makes ids that never repeat; seeded by the caller, so that a day can be repeated
     precision: Money = 100  # of balances: 100 is $0.0001, a direct member's
+    window_ms: int = WINDOW_MS  # of order groups
     exchange_active: bool = True
     trading_active: bool = True
     books: dict[str, Book] = field(default_factory=dict)
@@ -183,7 +184,6 @@ class Records(Struct):
     happenings: list[Happening] = field(default_factory=list)
     events: dict[str, str] = field(default_factory=dict)  # ticker: event; of an event's markets at most one pays
     clock: int = 0  # requests so far
-    window_ms: int = WINDOW_MS  # of order groups
 
 
 def group_of(records: Records, account: str, group_id: str) -> Group:

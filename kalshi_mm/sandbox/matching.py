@@ -16,8 +16,8 @@ from ..model.fees import FeeSchedule
 from ..model.numbers import ONE, Count, Money, Price
 from ..model.types import Market, Side
 from kalshi_mm.sandbox.execution import (  # noqa: F401
-    AccountFill, Book, BookChange, Booking, Execution, Group, GroupChange, Happening, MarketChange, OrderChange, PositionChange,
-    Records, Refusal, StatusChange, TradePrint, View, result_of,
+    WINDOW_MS, AccountFill, Book, BookChange, Booking, Execution, Group, GroupChange, Happening, MarketChange, OrderChange,
+    PositionChange, Records, Refusal, StatusChange, TradePrint, View, result_of,
 )
 from .ledger import Account, Ledger, Settlement  # noqa: F401
 from .order_entry import Admission, Amendment, OrderEntry, OrderGroups
@@ -120,8 +120,9 @@ class Exchange(View):
         *,
         ids: Callable[[], str],  # makes ids that never repeat; seeded by the caller, so that a day can be repeated
         precision: Money = 100,  # of balances: 100 is $0.0001, a direct member's
+        window_ms: int = WINDOW_MS,  # of the wall clock, over which order groups count: fewer where the day is accelerated
     ):
-        super().__init__(Records(ids, precision))
+        super().__init__(Records(ids, precision, window_ms))
         self._booking, admission = Booking(self.records), Admission(self.records)
         self._execution = Execution(self.records, self._booking)
         self._entry = OrderEntry(self.records, self._booking, self._execution, admission)
@@ -144,10 +145,6 @@ class Exchange(View):
     def set_netting(self, account: str, nets: bool, now_ms: int) -> None:
         "Net collateral in events of which one market pays, or stop it; Refusal if the cash that it freed is in use"
         self._members.set_netting(account, nets, now_ms)
-
-    def set_group_window(self, ms: int) -> None:
-        "Count the fills of order groups made from here on over so much wall time, as an accelerated day asks for"
-        self.records.window_ms = ms
 
     def due(self, now_ms: int) -> bool:
         "Whether an order may have expired"

@@ -257,6 +257,7 @@ OPERATIONS = (
     _private("GetDeposits", "/portfolio/deposits", partial(rest_reads.transfers, name="deposits")),
     _private("GetWithdrawals", "/portfolio/withdrawals", partial(rest_reads.transfers, name="withdrawals")),
     _private("GetPortfolioRestingOrderTotalValue", "/portfolio/summary/total_resting_order_value", rest_reads.resting_value),
+    _private("GetSubaccountTransfers", "/portfolio/subaccounts/transfers", partial(rest_reads.transfers, name="transfers")),
     _private("GetSubaccountNetting", "/portfolio/subaccounts/netting", rest_reads.netting),
     _write("UpdateSubaccountNetting", "PUT", "/portfolio/subaccounts/netting", set_netting),
     _private("GetOrders", _V1, rest_reads.orders),

@@ -302,9 +302,9 @@ def fills(c: Call) -> Answer:
 
 def transfers(
     c: Call,
-    name: str,  # deposits or withdrawals
+    name: str,  # deposits, withdrawals, or transfers between subaccounts
 ) -> Answer:
-    "GET /portfolio/deposits and /portfolio/withdrawals: an account of the sandbox has the cash that it was opened with"
+    "GET /portfolio/deposits, withdrawals, subaccounts/transfers: an account of the sandbox has the cash that it was opened with"
     c.query.limit(500)
     return 200, {name: [], "cursor": ""}
 

@@ -182,8 +182,8 @@ def build(
     if begin is None: raise ValueError("there is nothing left of the day to trade")
     began = remember("began", msgspec.json.encode((now, begin)).decode())
     clock = MarketClock(*msgspec.json.decode(began, type=tuple[int, int]), speed)
-    exchange, tape = state.load(f"{seed}-{now}-ids") if state else (Exchange([], ids=Ids(f"{seed}-{now}-ids")), None)
-    exchange.set_group_window(max(round(WINDOW_MS / speed), 1))  # 15 seconds of the market (FACTS 3.9)
+    window_ms, name = max(round(WINDOW_MS / speed), 1), f"{seed}-{now}-ids"  # order groups: 15 s of the market (FACTS 3.9)
+    exchange, tape = state.load(name, window_ms=window_ms) if state else (Exchange([], ids=Ids(name), window_ms=window_ms), None)
     keys = ApiKeys()
     for account in accounts:
         keys.make(kind, directory, account)

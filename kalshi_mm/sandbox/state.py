@@ -36,7 +36,7 @@ from .tape import Life, MarketHistory, Tape
 OPERATIONS = (
     "list_market", "open_account", "advance", "place", "cancel", "cancel_all", "decrease", "amend", "create_group",
     "trigger_group", "reset_group", "set_group_limit", "delete_group", "set_trading", "set_netting", "revise", "set_status",
-    "settle", "set_group_window")
+    "settle")
 
 
 def record_of(name: str) -> type[Struct]:
@@ -80,9 +80,9 @@ class Ids:
 class NotedExchange(Exchange):
     "An exchange that records its calls"
 
-    def __init__(self, ids: Callable[[], str], precision: Money = 100):
+    def __init__(self, ids: Callable[[], str], precision: Money = 100, window_ms: int = WINDOW_MS):
         self.asked: list[Struct] = []  # calls not yet written to disk
-        super().__init__([], ids=ids, precision=precision)
+        super().__init__([], ids=ids, precision=precision, window_ms=window_ms)
 
 
 def _recording(name: str) -> Callable[..., Any]:
@@ -144,7 +144,6 @@ class Snapshot(Struct):
     lives: dict[str, Life]
     changes: list[OrderChange]
     seen: dict[str, list[LiveOrder]]
-    window_ms: int = WINDOW_MS  # of order groups made from here on
 
 
 def _listed(b: Book) -> _Listed:
@@ -165,7 +164,7 @@ def taken(records: Records, ids: Ids, tape: Tape) -> Snapshot:
         [_member(a) for a in records.accounts.values()],
         [_Grouped(replace(g, orders={}), list(g.orders)) for g in records.groups.values()],
         records.expiries, records.events, tape.prints, tape._histories, tape._lives, list(tape._changes),
-        {account: list(orders.values()) for account, orders in tape._seen.items()}, records.window_ms)  # fmt: skip
+        {account: list(orders.values()) for account, orders in tape._seen.items()})  # fmt: skip
 
 # %% ../../nbs/sandbox/07_state.ipynb #78dc3c45
 def _queue(side: Side, ids: Iterable[str], orders: dict[str, LiveOrder]) -> Queue:
@@ -180,7 +179,7 @@ def put_back(s: Snapshot, records: Records, ids: Ids, tape: Tape) -> None:
 
     def chosen(of: Iterable[str]) -> dict[str, LiveOrder]: return {i: orders[i] for i in of}
 
-    ids.position, records.precision, records.clock, records.window_ms = s.ids, s.precision, s.clock, s.window_ms
+    ids.position, records.precision, records.clock = s.ids, s.precision, s.clock
     records.exchange_active, records.trading_active = s.active
     records.orders, records.expiries, records.events = orders, s.expiries, s.events
     for m in s.markets:
@@ -199,7 +198,7 @@ def put_back(s: Snapshot, records: Records, ids: Ids, tape: Tape) -> None:
 
 def _plain(value: object) -> list[Any]:
     if isinstance(value, deque): return list(value)
-    raise NotImplementedError(f"a snapshot has no {type(value).__name__}")
+    raise TypeError(f"a snapshot has no {type(value).__name__}")
 
 
 def _deque(kind: type, value: object) -> deque[Any]: return deque(msgspec.convert(value, list[get_args(kind)[0]]))  # type: ignore[misc]
@@ -266,10 +265,15 @@ class State:
         self._db.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
         return str(self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()[0])
 
-    def load(self, seed: str = "", precision: Money = 100) -> tuple[NotedExchange, Tape]:
-        "The exchange as kept, and its tape; the arguments count the first time only"
+    def load(
+        self,
+        seed: str = "",  # of the ids; counts the first time only, like the precision
+        precision: Money = 100,  # of balances
+        window_ms: int = WINDOW_MS,  # of order groups; the caller's to keep, as it follows from the day's speed
+    ) -> tuple[NotedExchange, Tape]:
+        "The exchange as kept, and its tape"
         seed, precision = self.fact("seed", seed), int(self.fact("precision", str(precision)))
-        last = self._rebuild(seed, precision)
+        last = self._rebuild(seed, precision, window_ms)
         for n, text in self._db.execute("SELECT n, asked FROM log WHERE n > ? ORDER BY n", (last,)):
             try: calls = _DECODER.decode(text)
             except msgspec.DecodeError as e:
@@ -280,20 +284,20 @@ class State:
             self._tape.follow(self._exchange.take(), self._exchange)
         return self._exchange, self._tape
 
-    def _rebuild(self, seed: str, precision: Money) -> int:
+    def _rebuild(self, seed: str, precision: Money, window_ms: int) -> int:
         "Make the exchange of the last snapshot, or an empty one; return the row of the log that it follows"
         row = self._db.execute("SELECT n, state FROM snapshots WHERE made_by = ?", (made_by(),)).fetchone()
         if row:
             with suppress(msgspec.DecodeError, KeyError, ValueError):  # unreadable: all calls are repeated
-                self._empty(seed, precision)
+                self._empty(seed, precision, window_ms)
                 put_back(_SNAPSHOTS.decode(row[1]), self._exchange.records, self._ids, self._tape)
                 return int(row[0])
-        self._empty(seed, precision)
+        self._empty(seed, precision, window_ms)
         return 0
 
-    def _empty(self, seed: str, precision: Money) -> None:
+    def _empty(self, seed: str, precision: Money, window_ms: int) -> None:
         self._ids, self._tape = Ids(seed), Tape()
-        self._exchange = NotedExchange(self._ids, precision)
+        self._exchange = NotedExchange(self._ids, precision, window_ms)
 
     def commit(self, happenings: Iterable[Happening]) -> None:
         "Write the calls to disk and let the tape follow their happenings; must precede the answer"

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from kalshi_mm.config import load_settings
+from kalshi_mm.control.connections import ControlClient
 from kalshi_mm.control.runtime import Running
 from tests.browser.desk import at, exchange
 from tests.sessions.process import Process, environment, ledger, until
@@ -23,6 +24,15 @@ def trading(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iter
             yield until(lambda: (r := Running.find(settings)) and r.listens and r, "the engine listens"), where
         finally:
             process.kill()
+
+
+def started_again(engine: Running) -> ControlClient:
+    "What commands an engine that quotes, whatever the test before has left it in"
+    commands = engine.client("cli")
+    if commands.status().maker.state == "killed": commands.post("/api/risk/rearm")
+    until(lambda: commands.status().maker.state != "killed", "re-armed")
+    commands.post("/api/strategy/start")
+    return commands
 
 
 def test_start_to_kill_without_jupyter(trading: tuple[Running, dict[str, Any]], tab: Callable[[], Page]):
@@ -54,10 +64,7 @@ def test_a_paused_market_and_reduce_only_are_seen_at_the_exchange(
     engine, where = trading
     page = tab()
     page.goto(engine.link)
-    commands = engine.client("cli")
-    if commands.status().maker.state == "killed": commands.post("/api/risk/rearm")
-    until(lambda: commands.status().maker.state != "killed", "re-armed")
-    commands.post("/api/strategy/start")
+    started_again(engine)
 
     def quoted() -> set[str]: return {o["ticker"] for o in ledger(where)["resting"]}
 
@@ -90,10 +97,7 @@ def test_flatten_asks_for_the_word_and_then_leaves_what_is_held(trading: tuple[R
     engine, where = trading
     page = tab()
     page.goto(engine.link)
-    commands = engine.client("cli")
-    if commands.status().maker.state == "killed": commands.post("/api/risk/rearm")
-    until(lambda: commands.status().maker.state != "killed", "re-armed")
-    commands.post("/api/strategy/start")
+    commands = started_again(engine)
     until(lambda: any(m.net != "0.00" for m in commands.status().maker.markets), "something is held", 60)
     commands.post("/api/strategy/stop")  # so that it stays held while a person reads and types
     expect(page.get_by_test_id("badge")).to_have_text("STOPPED")

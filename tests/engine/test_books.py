@@ -2,7 +2,6 @@
 import asyncio
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from kalshi_mm.client.credentials import Credentials, wall_ms
 from kalshi_mm.client.rest import Client
@@ -41,9 +40,7 @@ async def books(folder: Path, seed: int, gone: int = 0) -> tuple[list[Tie | None
     async with running(folder, traffic=Nobody(MARKETS), members=("ann", "bob"), tier="premier") as (sandbox, clients):
         key = sandbox.keys.accounts["ann"]
         client, journal = Client(clients["ann"].root + BASE, Credentials.load(key.key_id, key.key_file)), Journal(folder / "j.db")
-        keeper = Bookkeeper(client, journal, notes, wall_ms, pause_s=0.05)  # type: ignore[arg-type]
-        keeper_module: Any = __import__("kalshi_mm.engine.monitors", fromlist=["x"])
-        keeper_module._QUIET_MS = 0  # the sandbox's lists don't lag here
+        keeper = Bookkeeper(client, journal, notes, wall_ms, 0, 0.05)  # type: ignore[arg-type]
         try:
             await client.limits()
             await keeper.tie("the beginning")
@@ -56,7 +53,6 @@ async def books(folder: Path, seed: int, gone: int = 0) -> tuple[list[Tie | None
                 await asyncio.sleep(0.01)  # the next statement begins a millisecond later
                 ties.append(await keeper.tie(f"day {day}"))
         finally:
-            keeper_module._QUIET_MS = 3_000
             await client.close()
             journal.close()
     return ties, notes

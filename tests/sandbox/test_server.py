@@ -15,6 +15,7 @@ import pytest
 import websockets
 from msgspec.structs import replace
 
+from kalshi_mm.client.venue import speed_of
 from kalshi_mm.model.numbers import CENT, CONTRACT, DOLLAR, ONE
 from kalshi_mm.model.types import Side, TickGrid
 from kalshi_mm.sandbox import rest_reads
@@ -124,7 +125,7 @@ READS: list[tuple[str, dict[str, Any]]] = [
     ("/incentive_programs", {"status": "active", "type": "liquidity"}), ("/historical/cutoff", {}),
     ("/historical/trades", {"ticker": "{ticker}"}), ("/portfolio/summary/total_resting_order_value", {}),
     ("/portfolio/subaccounts/netting", {}), ("/historical/markets", {"limit": 3}), ("/portfolio/deposits", {"limit": 3}),
-    ("/portfolio/withdrawals", {}),
+    ("/portfolio/withdrawals", {}), ("/portfolio/subaccounts/transfers", {}),
 ]
 
 
@@ -659,6 +660,20 @@ def test_pages_lose_and_repeat_nothing_while_orders_come_and_go(tmp_path: Path):
                 await ann.place(X, "bid", "0.10", "1")  # one comes
                 await ann.ask("DELETE", f"/portfolio/events/orders/{seen[0]}")  # one that was shown goes
             assert seen == ids[::-1]
+
+    run(story())
+
+
+def test_a_sandbox_tells_how_fast_its_day_passes_and_nobody_else_does(tmp_path: Path):
+    async def story() -> None:
+        async with running(tmp_path) as (sandbox, members):
+            root = members["ann"].root
+            clock = sandbox.day.clock
+            for speed in (1.0, 120.0, 0.5):
+                sandbox.day.clock = replace(clock, speed=speed)
+                assert await asyncio.to_thread(speed_of, root + BASE) == speed
+            assert await asyncio.to_thread(speed_of, f"{root}/elsewhere") == 1.0
+        assert await asyncio.to_thread(speed_of, root + BASE) == 1.0  # nobody is there any more
 
     run(story())
 

@@ -100,7 +100,6 @@ class Chance:
                 now_ms=self.now),
             "decrease": lambda: order and x.decrease(order.account, order.order_id, self.now, reduce_by=50),
             "all": lambda: x.cancel_all(member, self.now), "group": lambda: x.create_group(member, 300, self.now),
-            "window": lambda: x.set_group_window(rng.choice([15_000, 250])),
             "trigger": lambda: x.trigger_group(member, groups[0], self.now),
             "reset": lambda: x.reset_group(member, groups[0], self.now),
             "limit": lambda: x.set_group_limit(member, groups[0], 200, self.now),

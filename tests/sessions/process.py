@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,14 @@ class Process:
         self.popen.wait()
         for pipe in (self.popen.stdout, self.popen.stderr):
             if pipe: pipe.close()
+
+
+@contextmanager
+def exchange_with(folder: Path, *options: str) -> Iterator[dict[str, Any]]:
+    "An exchange with these options on a free port; what it announces"
+    process = Process(folder, "exchange", "--port", "0", "--json", "--ed25519", *options)
+    try: yield process.json("rest")
+    finally: process.kill()
 
 
 def get(url: str, where: dict[str, Any] | None = None) -> Any:

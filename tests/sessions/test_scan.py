@@ -7,14 +7,12 @@ from typing import Any
 
 import pytest
 
-from .process import COMMAND, Process, environment, get, until
+from .process import COMMAND, environment, exchange_with, get, until
 
 
 @pytest.fixture
 def exchange(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    process = Process(tmp_path, "exchange", "--json", "--port", "0", "--speed", "60", "--seed", "5", "--ed25519")
-    try: yield process.json("rest")
-    finally: process.kill()
+    with exchange_with(tmp_path, "--speed", "60", "--seed", "5") as announced: yield announced
 
 
 def scanned(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -16,14 +16,12 @@ from kalshi_mm.engine.private_files import private_folder, write_private
 from kalshi_mm.feed.frames import decode
 from kalshi_mm.feed.stream_state import FrameHandler, StreamHealth
 from kalshi_mm.feed.subscriptions import Markets
-from tests.sessions.process import COMMAND, Process, environment, ledger
+from tests.sessions.process import COMMAND, Process, environment, exchange_with, ledger
 
 
 @pytest.fixture
 def exchange(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    process = Process(tmp_path, "exchange", "--port", "0", "--json", "--ed25519", "--speed", "120", "--seed", "2")
-    try: yield process.json("rest")
-    finally: process.kill()
+    with exchange_with(tmp_path, "--speed", "120", "--seed", "2") as announced: yield announced
 
 
 def env(exchange: dict[str, Any], folder: Path, subaccount: str) -> dict[str, str]:
