@@ -23,6 +23,14 @@ QUOTES, TRADES = DATA / "bbo_kxhighny_2025-12.parquet", DATA / "trades_kxhighny_
 VOLUMES, BOOKS = DATA / "hourly_bbo_kxhighny_2025-11_2026-02.parquet", DATA / "depth_kxhighny_2026-07.jsonl.gz"
 FITTED = ROOT / "kalshi_mm" / "sandbox" / "calibration.json"
 
+# Set so that a quote that joins the best price keeps what the tape's makers kept of their gain, and on recorded days so that
+# makers at the recorded prices do: shares of takers and mean seconds that they see ahead. `python -m tests.campaigns reach`
+# measures it on days that were not used for that.
+INFORMED = {
+    "wide": {"insight": [[0.02, 20], [0.28, 180], [0.12, 1800]],
+             "insight_recorded": [[0.65, 45], [0.2, 240], [0.05, 1800]], "snipers": 0.1},
+    "tight": {"insight": [[0.01, 20], [0.13, 180], [0.03, 1800]], "snipers": 0.06},
+}  # fmt: skip
 ORIGIN = """Fitted by tools/calibrate.py to recordings of KXHIGHNY: best prices, their moves and makers' answers, December 2025;
 contracts traded, November 2025 to February 2026; sides and sizes of takers and what they leave to makers, December 2024 to
 March 2025; sizes at the best prices, March 2026; depth of books, and all that the tight regime has of its own, July 2026; daily
@@ -174,6 +182,7 @@ def fit(s: dict) -> dict:
         "taker_size": quantiles(trades["sweep_size_quantiles"]),
         "best_size": quantiles({q: (shown["yes_bid_size"][q] + shown["yes_ask_size"][q]) / 2 for q in shown["yes_bid_size"]}),
         "depth": [[d["p_nonzero"], d["median_if_nonzero"], d["mean"]] for d in depth["size_by_ticks_behind_best"].values()],
+        **INFORMED["wide"],
         **answers(),
         "climate": climate(),
         "recorded": {
@@ -187,7 +196,7 @@ def fit(s: dict) -> dict:
             "contracts": round(volume["contracts_per_event_day"]["median"]),
             "kept": kept(),
         },
-        "regimes": {"wide": {}, "tight": tight(s, prices)},
+        "regimes": {"wide": {}, "tight": {**tight(s, prices), **INFORMED["tight"]}},
     }
 
 

@@ -32,7 +32,8 @@ class RecordedDay(Day):
         start_ms: int | None = None,  # UTC of the recording, where to begin; None: at the first row
         high: int | None = None,  # degrees, of the settlement; None: from the last prices
     ):
-        super().__init__(event_of(row[1] for row in rows), calibration, seed, max(start_ms or 0, rows[0][0]))
+        begin_ms, insight = max(start_ms or 0, rows[0][0]), calibration.insight_recorded
+        super().__init__(event_of(row[1] for row in rows), calibration, seed, begin_ms, insight)
         self.rows = rows[: bisect_left(rows, self.close_ms, key=lambda row: row[0])]
         self.high = high
         self._next = 0  # index of the first row that hasn't been followed
@@ -56,13 +57,14 @@ class RecordedDay(Day):
 
     def _follow(self, exchange: Exchange, now_ms: int) -> None:
         "Quote as recorded; of several due rows of a ticker the last counts"
+        self._look(exchange, now_ms)
         changed = {}
         while self._next < len(self.rows) and self.rows[self._next][0] <= self.at_ms:
             _, ticker, bid, ask = self.rows[self._next]
             changed[ticker] = (bid, ask)
             self._next += 1
         self._best |= changed
-        for ticker, (bid, ask) in changed.items(): self.makers[ticker].quote(exchange, bid, ask, now_ms)
+        for ticker, (bid, ask) in changed.items(): self.makers[ticker].quote(exchange, bid, ask, now_ms, takes=True)
         if self._next < len(self.rows): self._at(self.rows[self._next][0], self._follow)
 
     def _worth(self, ticker: str, ahead_ms: int) -> Price | None:
@@ -71,6 +73,10 @@ class RecordedDay(Day):
         i = bisect_right(when, self.at_ms + ahead_ms)
         return mids[i - 1] if i else None
 
+    def _fair(self, ticker: str) -> Price | None: return mid(*self._best[ticker]) if ticker in self._best else None
+
     def _taken(self, exchange: Exchange, now_ms: int, ticker: str, side: Side, count: Count) -> None:
-        "Restore the recorded prices after a taker: they were recorded after such takers"
-        for ticker, (bid, ask) in self._best.items(): self.makers[ticker].quote(exchange, bid, ask, now_ms)
+        "Restore the prices after a taker: they were recorded after such takers"
+        for ticker in self._best:
+            makers = self.makers[ticker]
+            makers.quote(exchange, makers.best[Side.BID], makers.best[Side.ASK], now_ms)

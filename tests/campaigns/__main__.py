@@ -1,4 +1,4 @@
-"The command: `python -m tests.campaigns faults|crash|kill|soak|used`"
+"The command: `python -m tests.campaigns faults|crash|kill|soak|used|reach`"
 import asyncio
 import json
 import os
@@ -14,12 +14,13 @@ from random import Random
 from types import ModuleType
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from . import crash, faults, kill, soak, used
+from . import crash, faults, kill, reach, soak, used
 from .stage import Case, Story
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -29,6 +30,7 @@ Jobs = Annotated[int, typer.Option(help="Runs at a time.", min=1)]
 Result = Annotated[Path | None, typer.Option("--json", help="Where to write the results.")]
 Keep = Annotated[Path, typer.Option(help="Where failed runs leave their folders.")]
 Only = Annotated[str, typer.Option(help="Only runs whose name has this.")]
+COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
 KEPT = Path(".kalshi_mm/campaigns")
 
 
@@ -54,8 +56,7 @@ async def run_all(
 ) -> list[dict[str, Any]]:
     "All runs, some at a time, in the order of the cases; `done` is called with what there is after each"
     turn, results, order = asyncio.Semaphore(jobs), list[dict[str, Any]](), [c.seed for c in cases]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    with Progress(*COLUMNS, console=console) as progress:
         bar = progress.add_task("", total=len(cases))
 
         async def go(case: Case) -> None:
@@ -123,4 +124,36 @@ def command(what: ModuleType) -> None:
 
 
 for module in (faults, crash, kill, soak, used): command(module)
+
+
+@app.command("reach", help=(reach.__doc__ or "").split("\n")[0])
+def measure(
+    runs: Annotated[int, typer.Option(help="Simulated days of each regime.", min=2)] = 20,
+    seed: Annotated[int, typer.Option(help="Of the first of these days; the calibration was set on days below 100.")] = 101,
+    makers: Annotated[str, typer.Option(help="Which: joiner, own, recorded.")] = "joiner,own,recorded",
+    jobs: Jobs = 2,
+    file: Result = None,
+) -> None:
+    console, began, done = Console(width=170), time.time(), list[reach.Run]()
+    todo = reach.plan(makers.split(","), seed, runs)
+    if "recorded" in makers and not reach.BBO.exists(): console.print(f"no recordings in {reach.DATA}: those days are left out")
+    with Progress(*COLUMNS, console=console) as progress:
+        bar = progress.add_task("days", total=len(todo))
+        for r in reach.run_all(todo, jobs):
+            done.append(r)
+            progress.advance(bar)
+    kept = reach.shares(done)
+    shown = Table("maker", "days", "contracts", "at once, c", *(f"kept, {s} s" for s in reach.LATER_S), "settlement, c")
+    for who, row in kept.items():
+        shown.add_row(who, *(str(v) if isinstance(v, int) else f"{v[0]:+.2f} [{v[1]:.2f}, {v[2]:.2f}]" for v in row.values()))
+    console.print(shown)
+    for text in (wrong := reach.misses(kept)): console.print(f"[red]{text}[/]")
+    if file:
+        said = {"campaign": "reach", "command": f"python -m tests.campaigns reach --runs {runs} --seed {seed} --makers {makers}",
+                "day": time.strftime("%Y-%m-%d", time.gmtime(began)), "took_s": round(time.time() - began), "kept": kept,
+                "runs": [msgspec.to_builtins(r) for r in sorted(done, key=lambda r: (r.maker, r.regime, r.day))]}
+        file.write_text(json.dumps(said, indent=1) + "\n")
+    raise typer.Exit(1 if wrong else 0)
+
+
 if __name__ == "__main__": app()

@@ -6,12 +6,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from kalshi_mm.model.numbers import CONTRACT, ONE
+from kalshi_mm.model.numbers import CENT, CONTRACT, ONE
 from kalshi_mm.model.types import Side
 from kalshi_mm.sandbox.fault_catalogue import CATALOGUE
 from kalshi_mm.sandbox.matching import NewOrder
 from kalshi_mm.sandbox.server import ACCOUNT
-from tests.campaigns import crash, faults, kill, soak, used
+from tests.campaigns import crash, faults, kill, reach, soak, used
 from tests.campaigns.stage import Stage, Story
 
 
@@ -31,6 +31,25 @@ def test_the_same_seed_chooses_the_same_runs():
         chosen = [[(c.name, c.seed) for c in campaign.cases(campaign.USUAL, 5)] for _ in range(2)]
         assert chosen[0] == chosen[1] and len({seed for _, seed in chosen[0]}) == campaign.USUAL
     assert set(CATALOGUE) <= {c.name for c in faults.cases(faults.USUAL, 5)}
+
+
+def test_what_a_maker_keeps_is_counted_by_hand():
+    "Bought 2 at 40 with the middle at 42, which was 41 after ten seconds, 39 after five minutes; it paid nothing"
+    middles, day = reach.Middles(), type("Day", (), {})()
+    for ms, bid in ((0, 41), (60_000, 40), (300_000, 38)):
+        day.makers = {"X": type("Rivals", (), {"best": {Side.BID: bid * CENT, Side.ASK: (bid + 2) * CENT}})()}
+        middles.note(day, ["X"], ms)
+    gains = middles.gains([(50_500, "X", 1, 40 * CENT, 2 * CONTRACT)], {"X": 0})
+    assert gains == (4.0, 2.0, 2.0, -2.0, -2.0, -80.0)
+    kept = reach.shares([reach.Run("joiner", "wide", str(n), 2.0, gains) for n in range(3)])["joiner wide"]
+    assert kept["at once, c"] == [2.0, 2.0, 2.0] and kept["kept after 10 s"] == [0.5, 0.5, 0.5]
+    told = reach.misses({"joiner wide": kept})
+    assert len(told) == 4 and told[0] == "joiner wide, 10 s: 0.50, the tape has 0.91"
+
+
+def test_the_joiner_trades_a_day_and_the_same_day_again():
+    runs = [reach.one(maker, "wide", "7") for maker in ("joiner", "joiner")]
+    assert runs[0] == runs[1] and runs[0].contracts > 100 and runs[0].gains[0] > 0
 
 
 def test_the_judge_sees_a_limit_that_was_passed_for_a_moment(tmp_path: Path):

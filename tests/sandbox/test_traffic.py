@@ -225,8 +225,56 @@ def gained(strategy: Strategy, regime: str, seed: int) -> float:
 
 @pytest.mark.parametrize("regime", ["wide", "tight"])
 def test_a_maker_that_never_moves_its_quotes_loses(regime: str):
-    results = [gained(Stubborn(), regime, seed) for seed in range(4)]
-    assert sum(results) < 0 and sum(r < 0 for r in results) >= 3
+    results = [gained(Stubborn(), regime, seed) for seed in range(6)]
+    assert sum(results) < 0 and sum(r < 0 for r in results) >= 4, results
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_makers_rest_and_never_take_what_a_stranger_quotes(seed: int):
+    "Whoever trades with a stranger is a taker: makers stop a tick before a quote in their way"
+    day, exchange = simulated(seed, from_hour=24)
+    mine: dict[tuple[str, Side], LiveOrder] = {}
+
+    def look(ms: int) -> None:
+        exchange.take()
+        for m in day.markets:
+            for side in Side:
+                best = exchange.best(m.ticker)[side is Side.ASK]
+                order = mine.get((m.ticker, side))
+                if best is None or (order and order.resting): continue
+                new = NewOrder(account="me", ticker=m.ticker, side=side, price=best, count=CONTRACT)
+                mine[m.ticker, side] = exchange.place(new, ms)
+
+    placed = exchange.place
+
+    def place(new: NewOrder, now_ms: int) -> LiveOrder:
+        before = len(exchange.ledger("me").fills)
+        order = placed(new, now_ms)
+        if new.account in MAKERS: assert len(exchange.ledger("me").fills) == before, new
+        return order
+
+    exchange.place = place  # type: ignore[method-assign]
+    run(day, exchange, OPEN + 25 * HOUR_MS, look)
+    assert len(exchange.ledger("me").fills) > 20
+
+
+@pytest.mark.parametrize("off, least, most", [(6, 0.7, 1), (-6, 0, 0)])
+def test_a_stale_quote_is_mostly_found_within_a_minute_and_a_fair_one_is_left(off: int, least: float, most: float):
+    "A bid six cents over the value goes; one six cents under it stays"
+    gone = tried = 0
+    for seed in range(4):
+        day, exchange = simulated(seed, from_hour=2)  # a quiet hour
+        run(day, exchange, OPEN + 2 * HOUR_MS)
+        for m in day.markets:
+            if not 0.2 < (value := day.outlook.chance(m)) < 0.8: continue
+            price = (round(100 * value) + off) * CENT
+            mine = exchange.place(NewOrder(account="me", ticker=m.ticker, side=Side.BID, price=price, count=3000 * CONTRACT),
+                                  day.at_ms)
+            left, tried = mine.remaining, tried + 1
+            run(day, exchange, day.at_ms + 60_000)
+            gone += mine.remaining < left
+            exchange.cancel_all("me", day.at_ms)
+    assert tried >= 10 and least <= gone / tried <= most, (gone, tried)
 
 
 def test_a_stranger_who_leads_is_soon_outbid():
@@ -325,6 +373,23 @@ def test_a_recorded_price_that_stays_away_leaves_a_quote_alone():
     run(day, exchange, OPEN + 1000)
     assert mine.remaining == CONTRACT
     assert exchange.best(ticker) == (4400, 4500)
+
+
+def test_rivals_answer_a_stranger_who_leads_on_a_recorded_day_until_the_next_recorded_price():
+    ticker = day_event("KXHIGHNY", DAY, 40)[2].ticker
+    led = 0
+    for seed in range(40):
+        ticks = [(OPEN + 5_000 * k, m.ticker, 1000, 2000) for k in range(1, 5)
+                 for m in day_event("KXHIGHNY", DAY, 40) if m.ticker != ticker]  # others move: then rivals look
+        day = RecordedDay(made_up(*ticks, (OPEN + 30_000, ticker, 4000, 5000)), CAL, seed=seed)
+        exchange = venue(day.markets)
+        run(day, exchange, OPEN)
+        exchange.place(NewOrder(account="me", ticker=ticker, side=Side.BID, price=4100, count=CONTRACT), OPEN)
+        run(day, exchange, OPEN + 20_000)
+        led += exchange.best(ticker)[0] != 4100
+        run(day, exchange, OPEN + 30_000)
+        assert day.makers[ticker].best == {Side.BID: 4000, Side.ASK: 5000}
+    assert 30 <= led <= 39  # 1 - exp(-20 s x 0.104 a second) of 40 are 35
 
 
 @needs_recordings
