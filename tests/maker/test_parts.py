@@ -26,7 +26,7 @@ from kalshi_mm.model.messages import (
     OrderPlaced,
     Place,
 )
-from kalshi_mm.model.numbers import CENT, ONE, Count, Price
+from kalshi_mm.model.numbers import CENT, ONE, Count, Price, contracts
 from kalshi_mm.model.types import Fill, Market, Order, OrderStatus, Position, Quote, Side, TickGrid
 from kalshi_mm.orderbook import OrderBook
 from kalshi_mm.risk.limits import Limits
@@ -213,19 +213,19 @@ def view(net: Count, ms: int, bid: Price | None = 4200, ask: Price | None = 4800
     return View(market(), bids, asks, Position("X", net), FeeSchedule.of("quadratic"), T + ms)
 
 
-@pytest.mark.parametrize("net", [1000, -1000])
+@pytest.mark.parametrize("net", [1000, -1000, 1, -1])
 def test_a_position_is_left_at_the_touch_until_patience_is_over_and_then_by_taking(net: Count):
     flatten = Flatten(T)
     for ms, left in ((0, 60), (1, 60), (1000, 59), (58_999, 2), (59_000, 1), (59_999, 1)):
         quotes = leaving_quotes(view(net, ms), flatten)
         ours, other = (quotes.ask, quotes.bid) if net > 0 else (quotes.bid, quotes.ask)
         side, price = (Side.ASK, 4800) if net > 0 else (Side.BID, 4200)
-        assert ours == Quote(side, price, 1000, f"flattening {net // 100}: at the touch for {left} s more")
+        assert ours == Quote(side, price, abs(net), f"flattening {contracts(net)}: at the touch for {left} s more")
         assert other == NoQuote(side.opposite, "flattening") and taking(view(net, ms), flatten, 4500) is None
     over = leaving_quotes(view(net, 60_000), flatten)
     assert over == Quotes.none("flattening: what is left takes others' quotes")
     order = taking(view(net, 60_000), flatten, 4500)
-    assert order and (order.side, order.price, order.count, order.takes) == (side, 4200 if net > 0 else 4800, 1000, True)
+    assert order and (order.side, order.price, order.count, order.takes) == (side, 4200 if net > 0 else 4800, abs(net), True)
     assert order.expiration_s == T // 1000 + 120  # a minute from then
 
 
@@ -289,3 +289,24 @@ def test_what_is_over_is_forgotten_after_its_time_and_not_a_millisecond_sooner()
     assert not orders.all and orders.own.id_of("", "o1") == "" and not any(orders.own.by_side.values())
     orders.seen(by_hand, T + 9, settled_ms=T + 5)
     assert orders.foreign and orders.trade_ids == {"t"}  # a fill is known for ever
+
+
+def test_an_order_that_turns_out_to_be_ours_counts_once():
+    orders = Orders()
+    w = orders.sent(Place("wide", "kmm-s-1", "X", Side.BID, 4300, 1000, T // 1000 + 60), T)
+    orders.seen(Order("o1", "", "X", Side.BID, 4300, 0, 1000, OrderStatus.RESTING), T + 1)  # before its answer has come
+    assert orders.exposure("X") == (2000, 0)
+    orders.placed(OrderPlaced(T + 2, "kmm-s-1", "o1", 0, 1000))
+    assert (orders.exposure("X"), orders.foreign, w.order_id) == ((1000, 0), {}, "o1")
+
+
+@pytest.mark.parametrize(("open_order", "later_ms", "kept"), [(True, 99, True), (False, 0, True), (False, 1, False)])
+def test_a_fill_waits_for_its_order_as_long_as_one_may_be_unknown_to_us(open_order: bool, later_ms: int, kept: bool):
+    orders = Orders()
+    if open_order: orders.sent(Place("wide", "kmm-s-1", "X", Side.BID, 4300, 1000, T // 1000 + 60), T)
+    else: resting(orders)
+    orders.fill(Fill("t", "o9", "X", Side.BID, 4300, 300, 0, False, T), T)
+    orders.forget(T + later_ms)
+    w = orders.sent(Place("wide", "kmm-s-9", "X", Side.BID, 4300, 1000, T // 1000 + 60), T)
+    orders.placed(OrderPlaced(T, "kmm-s-9", "o9", 0, 1000))
+    assert w.filled == (300 if kept else 0)
