@@ -11,6 +11,7 @@ from kalshi_mm.maker.markets import Alarms, Turns, Unmarked
 from kalshi_mm.maker.orders import Orders, State, Working
 from kalshi_mm.maker.parameters import Config
 from kalshi_mm.maker.target_quotes import leaving_quotes, taking
+from kalshi_mm.maker.views import Views
 from kalshi_mm.model.fees import FeeSchedule
 from kalshi_mm.model.messages import (
     AccountRead,
@@ -21,7 +22,9 @@ from kalshi_mm.model.messages import (
     Connection,
     Decide,
     FillSeen,
+    GroupSeen,
     MarketListed,
+    OrderAmended,
     OrderCanceled,
     OrderPlaced,
     Place,
@@ -29,8 +32,9 @@ from kalshi_mm.model.messages import (
 from kalshi_mm.model.numbers import CENT, ONE, Count, Price, contracts
 from kalshi_mm.model.types import Fill, Market, Order, OrderStatus, Position, Quote, Side, TickGrid
 from kalshi_mm.orderbook import OrderBook
+from kalshi_mm.risk.day import Day
 from kalshi_mm.risk.limits import Limits
-from kalshi_mm.strategy.protocol import NoQuote, Quotes, View
+from kalshi_mm.strategy.protocol import NoQuote, Quotes, Risk, View
 from kalshi_mm.strategy.spread_capture import Params, SpreadCapture
 
 T = 1_700_000_000_000
@@ -310,3 +314,50 @@ def test_a_fill_waits_for_its_order_as_long_as_one_may_be_unknown_to_us(open_ord
     w = orders.sent(Place("wide", "kmm-s-9", "X", Side.BID, 4300, 1000, T // 1000 + 60), T)
     orders.placed(OrderPlaced(T, "kmm-s-9", "o9", 0, 1000))
     assert w.filled == (300 if kept else 0)
+
+
+def test_an_answer_that_names_an_order_for_the_first_time_brings_the_fills_that_waited_for_it():
+    orders = Orders()
+    w = orders.sent(Place("wide", "kmm-s-1", "X", Side.BID, 4300, 1000, T // 1000 + 60), T)
+    orders.fill(Fill("t", "o1", "X", Side.BID, 4300, 300, 0, False, T), T)
+    orders.own.moved.clear()
+    orders.amended(OrderAmended(T, "kmm-s-1", "o1", None))  # though no amend is in flight
+    assert (w.order_id, w.filled, orders.exposure("X"), orders.own.moved) == ("o1", 300, (700, 0), {"X"})
+
+
+# ---- a kill settles what was cancelled before it
+
+def test_a_group_that_a_kill_has_triggered_is_no_halt_of_its_own_and_a_rearm_ends_what_the_kill_has_settled():
+    maker = quoting()
+    maker.handle(GroupSeen(T, "g1", "adopted"))
+    maker.watch.set("canceled_elsewhere", "why", T, "X")
+    maker.watch.set("canceled_elsewhere", "why", T)
+    maker.handle(GroupSeen(T + 1, "g2", "triggered"))  # not ours
+    assert "group" not in maker.halts.active
+    maker.handle(GroupSeen(T + 1, "g1", "deleted"))
+    assert "group" in maker.halts.active
+    maker.handle(Command(T + 2, "reset", "test", "group"))
+    maker.handle(Command(T + 3, "kill", "test"))
+    maker.handle(GroupSeen(T + 4, "g1", "triggered"))
+    assert set(maker.halts.active) == {"canceled_elsewhere:X", "canceled_elsewhere", "kill"}
+    maker.watch.set("group", "why", T)
+    maker.watch.set("rejects", "why", T)
+    maker.handle(Command(T + 5, "reset", "test", "kill"))  # only a rearm ends a kill
+    assert maker.killed
+    maker.handle(Command(T + 6, "rearm", "test"))
+    assert (set(maker.halts.active), maker.quoting) == ({"rejects"}, False)
+
+
+def test_a_strategy_is_never_told_of_less_than_no_room_and_of_no_profit_before_the_first_valuation():
+    maker = quoting()
+    views = Views(maker.live, maker.markets, maker.account, maker.books, maker.watch)
+    def risk() -> Risk: return views.of(maker.slots["X"], T).risk
+
+    assert (maker.day, risk().day_pnl, risk().room_in_all) == (None, 0, FREE.max_total)
+    maker.handle(Decide(T))
+    assert risk().room_in_all == FREE.max_total - 1000
+    for most, room in ((1001, 1), (1000, 0), (999, 0)):
+        maker.live.config = structs.replace(maker.config, limits=structs.replace(FREE, max_total=most))
+        assert risk().room_in_all == room
+    maker.watch.day = Day("d", 5, 20, 12)
+    assert risk().day_pnl == 7

@@ -10,7 +10,7 @@ from kalshi_mm.model.numbers import CONTRACT, DOLLAR, ONE, Count, Money, Price
 from kalshi_mm.model.types import Market, Side, TickGrid
 from kalshi_mm.risk.day import Day, drawdown_halt, loss_halt, new_york_day
 from kalshi_mm.risk.events import Change, EventRisk, Leg, check_event, check_held, covers_all, overdrawn
-from kalshi_mm.risk.exposure import Exposure, Exposures
+from kalshi_mm.risk.exposure import Exposure, Exposures, mark_price
 from kalshi_mm.risk.limits import Limits
 
 GRID = TickGrid.of([(0, ONE, 100)])
@@ -176,3 +176,16 @@ def test_a_loss_and_a_fall_as_large_as_their_limits_are_reasons_to_halt(beyond: 
     lost, fell = 5 * DOLLAR + beyond, 8 * DOLLAR + beyond
     assert bool(loss_halt(limits, Day("d", 10 * DOLLAR, 10 * DOLLAR, 10 * DOLLAR - lost))) == halts
     assert bool(drawdown_halt(limits, Day("d", 0, 20 * DOLLAR, 20 * DOLLAR - fell))) == halts
+
+
+# ---- marks
+
+@pytest.mark.parametrize(("bid", "ask", "last", "net", "mark"), [
+    (4200, 4800, 100, 0, 4500), (4200, 4801, None, 5, 4500), (4200, 4801, None, -5, 4501), (4200, 4801, None, 0, 4500),
+    (4800, 4800, None, 5, 4800), (4800, 4200, 4500, 5, 4800), (4800, None, 4500, 5, 4800), (4200, None, 4500, 5, 4500),
+    (None, 4800, 4500, 5, 4500), (None, 4200, 4500, -5, 4200), (None, None, 4500, 5, 4500),
+    (4200, None, None, 5, 4200), (4200, None, None, 0, 4200), (4200, None, None, -5, ONE), (None, 4800, None, 5, 0),
+    (None, 4800, None, -5, 4800), (None, None, None, 5, 0), (None, None, None, 0, 0), (None, None, None, -5, ONE)])
+def test_a_mark_is_the_middle_or_the_last_one_within_the_book_or_the_worst_price_there_is(
+        bid: Price | None, ask: Price | None, last: Price | None, net: Count, mark: Price):
+    assert mark_price(bid, ask, last, net) == mark
