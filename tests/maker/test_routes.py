@@ -60,7 +60,8 @@ PAIRS: list[tuple[str, str, list[Event], list[Event]]] = [
      [read(2, 25 * DOLLAR), read(2002, 25 * DOLLAR)]),
     ("terms:X", "its price grid has a gap", [MarketUnclear(T, "X", "its price grid has a gap")], [MarketListed(T + 1, X)]),
     ("stale", "nothing heard for 25001 ms", [FeedHealth(T, 25_001, 1)], [FeedHealth(T + 1, 0, 1), FeedHealth(T + 2001, 0, 1)]),
-    ("clock_skew", "our clock is 2001 ms behind the exchange's", [ClockRead(T, 2001)], [ClockRead(T + 1, 0), ClockRead(T + 2001, 0)]),
+    ("clock_skew", "our clock is 2001 ms behind the exchange's", [ClockRead(T, 2001)],
+     [ClockRead(T + 1, 0), ClockRead(T + 2001, 0)]),
 ]
 
 
