@@ -71,4 +71,5 @@ KNOWN = [
           "self._connects - 1, -1, 0", "self._connects - 1, -2, 0"),
     Known("maker.commands", "nobody is told that only reducing orders leave",
           'self._outbox.notify("info", f"reduce only is {e.detail}, by {e.who}")', "pass"),
+    Known("maker.maker", "a pause of the exchange never ends for us", 'return self._watch.clear("paused")', "return"),
 ]
