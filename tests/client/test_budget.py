@@ -99,3 +99,19 @@ def test_two_empty_looks_prove_that_nothing_rests_if_they_are_further_apart_than
     assert looks.add(True, 10.0 + LIST_LAG_S)
     assert not looks.add(False, 20.0) and looks.due(20.0)  # one that finds something begins anew
     assert [looks.add(True, s) for s in (30.0, 31.0, 31.5)] == [False, False, True]
+
+
+@pytest.mark.parametrize(("kind", "cost", "urgent"), [(Kind.BALANCE, 10, False), (Kind.READ, 200, False), (Kind.WRITE, 100, True)])
+def test_as_it_comes_a_bucket_is_that_of_the_basic_tier_and_full_again_after_a_second(kind: Kind, cost: int, urgent: bool):
+    "So the balance may be read once a second"
+    budget = Budget()
+    with pytest.raises(ValueError, match="never fits"): budget.wait_ms(kind, cost + 1, 0, urgent)
+    budget.send(kind, cost, 0, urgent)
+    budget.landed(kind, cost, 0)
+    assert [budget.wait_ms(kind, cost, ms, urgent) for ms in (0, 1, 999, 1000)] == [1000, 999, 1, 0]
+
+
+def test_as_it_comes_twenty_write_tokens_are_kept_for_a_trigger_and_five_cancels():
+    budget = Budget()
+    assert budget.wait_ms(Kind.WRITE, 80, 0) == 0
+    with pytest.raises(ValueError, match="never fits"): budget.wait_ms(Kind.WRITE, 81, 0)
