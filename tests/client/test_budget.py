@@ -101,7 +101,8 @@ def test_two_empty_looks_prove_that_nothing_rests_if_they_are_further_apart_than
     assert [looks.add(True, s) for s in (30.0, 31.0, 31.5)] == [False, False, True]
 
 
-@pytest.mark.parametrize(("kind", "cost", "urgent"), [(Kind.BALANCE, 10, False), (Kind.READ, 200, False), (Kind.WRITE, 100, True)])
+@pytest.mark.parametrize(("kind", "cost", "urgent"), [
+    (Kind.BALANCE, 10, False), (Kind.READ, 200, False), (Kind.WRITE, 100, True)])
 def test_as_it_comes_a_bucket_is_that_of_the_basic_tier_and_full_again_after_a_second(kind: Kind, cost: int, urgent: bool):
     "So the balance may be read once a second"
     budget = Budget()
