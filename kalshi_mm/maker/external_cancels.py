@@ -52,7 +52,7 @@ class ElsewhereCancels:
 
     def __init__(self) -> None:
         self._open: dict[str, End] = {}  # by client_order_id, waiting for an explanation
-        self._past: list[End] = []  # became halts within the last minute
+        self._past: list[End] = []  # became halts; those of the minute before the last one
         self.changed = False  # one was added or explained; whoever has read it resets it
 
     def ended(self, w: Working, now_ms: int) -> None:
@@ -76,7 +76,7 @@ class ElsewhereCancels:
         "The ends that nothing has explained in time, as halts to set"
         ripe = [i for i, end in self._open.items() if now_ms >= end.ts_ms + _EXPLAIN_MS]
         if not ripe: return
-        self._past = [end for end in self._past if end.ts_ms > now_ms - _MINUTE_MS]
+        self._past = [end for end in self._past if end.ts_ms > self._open[ripe[0]].ts_ms - _MINUTE_MS]
         self._past += [self._open.pop(i) for i in ripe]
         self.changed = True
         several = len(self._past) > 1
