@@ -52,7 +52,7 @@ def failure(
         case RateLimited(): return WriteRejected(now_ms, client_order_id, verb, "too_many_requests", str(error))
         case AuthFailed(): return WriteRejected(now_ms, client_order_id, verb, "authentication_error", str(error))
         case ExchangeClosed(): return WriteRejected(now_ms, client_order_id, verb, "exchange_closed", str(error))
-        case Rejected(): return WriteRejected(now_ms, client_order_id, verb, error.code, str(error))
+        case Rejected() | NotFound(): return WriteRejected(now_ms, client_order_id, verb, error.code, str(error))
         case _: return WriteRejected(now_ms, client_order_id, verb, "unreachable", str(error))  # certainly never sent
 
 # %% ../../nbs/engine/09_gateway.ipynb #d3e6e15e

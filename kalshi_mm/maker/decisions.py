@@ -86,9 +86,9 @@ class Leaving:
         held = [s for s in markets.values() if s.position.net and s.quoted and s.market.status != "finalized"]
         if resting and now_ms < flatten.crosses_ms + _END_MS: return
         if held and (now_ms < flatten.crosses_ms + _END_MS or any(self._targets.taking(s, now_ms) for s in held)): return
+        left = "; ".join(f"{contracts(s.position.net)} {s.market.ticker}, {self._why_held(s, flatten, now_ms)}" for s in held)
         self._controls.stop(now_ms + self._live.config.patience_ms)
         self._markets.decide_all = True
-        left = "; ".join(f"{contracts(s.position.net)} {s.market.ticker}, {self._why_held(s, flatten, now_ms)}" for s in held)
         self._outbox.notify("warning" if held else "info", f"flattened; {left or 'nothing'} is still held")
 
     def _why_held(self, slot: MarketState, flatten: Flatten, now_ms: int) -> str:

@@ -204,7 +204,7 @@ def test_what_costs_more_than_a_person_has_allowed_is_reported_five_seconds_afte
     assert "Cancel" in answered(maker, 60_010) and maker.controls.flatten
     assert answered(maker, 65_009) == [] and maker.controls.flatten
     (said,) = answered(maker, 65_010)
-    assert said.startswith("flattened; 10 X, ") and said.endswith(" is still held")
+    assert said == "flattened; 10 X, 41c is more than 3c from the middle of 45c is still held"
     assert not maker.controls.flatten and not maker.quoting
     assert maker.controls.stop_due_ms == T + 65_010 + maker.config.patience_ms
 
