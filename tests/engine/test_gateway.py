@@ -56,7 +56,8 @@ def test_an_order_that_the_exchange_does_not_know_any_more_is_gone(verb: Verb):
 
 def test_a_placement_in_a_market_that_the_exchange_does_not_know_is_a_refusal_with_its_code():
     found = failure(Verb.PLACE, "kmm-s-1", "", NotFound("n", 404, "market_not_found"), 7)
-    assert found == WriteRejected(7, "kmm-s-1", Verb.PLACE, "market_not_found", "n")
+    why = "the exchange knows nothing by that name: 404 market_not_found n"
+    assert found == WriteRejected(7, "kmm-s-1", Verb.PLACE, "market_not_found", why)
 
 
 def order(n: int) -> Order: return Order(f"o{n}", f"kmm-s-{n}", "X", Side.BID, 4300, 0, 100, OrderStatus.RESTING)
