@@ -36,7 +36,7 @@ def changed(preset: Preset, parameters: dict[str, str], event_loss: str = "", **
 
 
 def rules() -> dict[str, Preset]:
-    "The rules of the study, all that were tried with the core"
+    "The rules that are judged"
     original, ours = read_preset("original", ROOT), read_preset("kxhighny", ROOT)
     assert original and ours
     leave, jump = {"leave_half_spread": "1"}, {"move": "3", "seconds": "30"}
@@ -51,8 +51,18 @@ def rules() -> dict[str, Preset]:
     }
 
 
+def parts() -> dict[str, Preset]:
+    "The preset without one of its parts, for the days that may be chosen on"
+    whole = rules()["kxhighny"]
+    return {
+        **{f"kxhighny without {g}": structs.replace(whole, guards={n: p for n, p in whole.guards.items() if n != g})
+           for g in whole.guards},
+        "kxhighny without event limits": structs.replace(whole, limits={}),
+    }  # fmt: skip
+
+
 def main(
-    names: Annotated[str, typer.Option("--rules", help="Semicolons between them; empty for all.")] = "",
+    names: Annotated[str, typer.Option("--rules", help="With ; between them; or parts: the preset without each.")] = "",
     models: Annotated[str, typer.Option(help="Letters of C, O, K and J.")] = "CKJ",
     which: Annotated[str, typer.Option("--days", help="judged, chosen, all, or a day such as 2025-12-14.")] = "judged",
     seeds: Annotated[int, typer.Option(help="Draws of takers, queues and rivals; the model C has one.", min=1)] = 1,
@@ -61,8 +71,8 @@ def main(
     result: Annotated[Path | None, typer.Option("--json", help="Where to write all that is kept.")] = None,
 ) -> None:
     "Run rules on recorded days under fill models"
-    presets, began = rules(), time.time()
-    wanted = [n.strip() for n in names.split(";")] if names else list(presets)
+    presets, began = rules() | parts(), time.time()
+    wanted = [n.strip() for n in names.split(";")] if names not in ("", "parts") else [*(parts() if names else rules())]
     if unknown := set(wanted) - presets.keys(): raise typer.BadParameter(f"no rule {', '.join(unknown)}; {'; '.join(presets)}")
     if unknown := set(models) - read_fill_models()[0].models.keys(): raise typer.BadParameter(f"no model {', '.join(unknown)}")
     every = days(PRICES)
