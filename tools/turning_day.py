@@ -1,7 +1,7 @@
 """Play recorded days that turn tight at noon, under the fill model J: `python tools/turning_day.py`.
 
-Until noon of the event's day the recording stays as it is; from then on its middles stay, and spreads are drawn as in the tight regime
-of the sandbox's calibration. See `turned_tight` in nbs/research/08_study.ipynb, and tools/study.py for the recordings.
+Until noon of the event's day the recording stays as it is; from then on its middles stay, and spreads are drawn as in the tight
+regime of the sandbox's calibration. See `turned_tight` in nbs/research/08_study.ipynb, and tools/study.py for the recordings.
 """
 import json
 import time
@@ -50,7 +50,7 @@ def main(jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 1) -> No
     for row in each():
         rows.append(row)
         print(f"{len(rows)}/{len(cases)} {row}", flush=True)
-    told = {"command": "python tools/turning_day.py", "day": time.strftime("%Y-%m-%d", time.gmtime(began)), "model": "J", "seed": 1,
+    told = {"command": "python tools/turning_day.py", "day": time.strftime("%Y-%m-%d", time.gmtime(began)), "model": "J",
             "fill_models_sha256": read_fill_models()[1], "calibration_sha256": read_calibration()[1], "rows": rows}
     TURNED.write_text(json.dumps(told).replace('{"rule"', '\n{"rule"') + "\n")
 
