@@ -48,16 +48,23 @@ def rules() -> dict[str, Preset]:
         "join": changed(original, join),
         "join, jump, event $20": changed(original, join, "20", jump=jump),
         "kxhighny": structs.replace(ours, provenance={}),
+        "kxhighny, regime from 15 %": regime(ours, {"percent": "15"}),  # the best of `parts` that knows its regime
     }
 
 
+def regime(preset: Preset, changes: dict[str, str]) -> Preset:
+    "The preset with another regime guard"
+    return structs.replace(preset, guards=preset.guards | {"regime": preset.guards["regime"] | changes}, provenance={})
+
+
 def parts() -> dict[str, Preset]:
-    "The preset without one of its parts, for the days that may be chosen on"
+    "The preset without one of its parts, or with one that looks longer, for the days that may be chosen on"
     whole = rules()["kxhighny"]
     return {
         **{f"kxhighny without {g}": structs.replace(whole, guards={n: p for n, p in whole.guards.items() if n != g})
            for g in whole.guards},
         "kxhighny without event limits": structs.replace(whole, limits={}),
+        "kxhighny, regime over 4 hours": regime(whole, {"minutes": "240"}),
     }  # fmt: skip
 
 

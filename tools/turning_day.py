@@ -22,7 +22,7 @@ from kalshi_mm.research.study import play, profit_until, read_calibration, read_
 from kalshi_mm.sandbox.traffic import NEW_YORK, Calibration
 
 TURNED = RESULT.with_name("turning_day.json")
-RULES = ("original", "join, jump, event $20", "kxhighny")
+RULES = ("original", "join, jump, event $20", "kxhighny", "kxhighny, regime from 15 %")
 
 
 def turned(case: tuple[str, Any]) -> dict[str, Any]:
@@ -40,18 +40,21 @@ def turned(case: tuple[str, Any]) -> dict[str, Any]:
 
 
 def main(jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 1) -> None:
-    "Play the days that judge, with the original rule, with guards that know no regime, and with the preset that does"
-    cases, began = list(product(RULES, (d for d in days(PRICES) if d >= JUDGED))), time.time()
+    "Play the days that judge; what is in the result isn't played again"
+    hashes, began = {"fill_models_sha256": read_fill_models()[1], "calibration_sha256": read_calibration()[1]}, time.time()
+    before = json.loads(TURNED.read_text()) if TURNED.is_file() else {}
+    rows = before["rows"] if before and before.items() >= hashes.items() else []
+    done = {(r["rule"], r["day"]) for r in rows}
+    cases = [c for c in product(RULES, (d for d in days(PRICES) if d >= JUDGED)) if (c[0], c[1].isoformat()) not in done]
 
     def each() -> Iterator[dict[str, Any]]:
         with ProcessPoolExecutor(jobs) as pool: yield from pool.map(turned, cases) if jobs > 1 else map(turned, cases)
 
-    rows = []
     for row in each():
         rows.append(row)
-        print(f"{len(rows)}/{len(cases)} {row}", flush=True)
+        print(f"{len(rows) - len(done)}/{len(cases)} {row}", flush=True)
     told = {"command": "python tools/turning_day.py", "day": time.strftime("%Y-%m-%d", time.gmtime(began)), "model": "J",
-            "fill_models_sha256": read_fill_models()[1], "calibration_sha256": read_calibration()[1], "rows": rows}
+            **hashes, "rows": rows}
     TURNED.write_text(json.dumps(told).replace('{"rule"', '\n{"rule"') + "\n")
 
 
