@@ -110,11 +110,14 @@ def play(
     return day.run().settle(event.payments)
 
 
+_DRAWN = ("takers_by_hour", "busy_log_sd", "prices", "takers_by_price", "buyers_by_price", "taker_size", "best_size")
+
+
 @lru_cache(1)
-def read_calibration() -> tuple[Calibration, str]:  # and the beginning of the file's SHA-256
+def read_calibration() -> tuple[Calibration, str]:  # and the beginning of the SHA-256 of what is drawn from
     "The figures that takers and sizes are drawn from: the sandbox's, of the wide regime"
-    raw = (files("kalshi_mm.sandbox") / "calibration.json").read_bytes()
-    return Calibration.of(json.loads(raw)), sha256(raw).hexdigest()[:12]
+    parsed = json.loads((files("kalshi_mm.sandbox") / "calibration.json").read_bytes())
+    return Calibration.of(parsed), sha256(json.dumps([parsed[name] for name in _DRAWN]).encode()).hexdigest()[:12]
 
 # %% ../../nbs/research/08_study.ipynb #df4ac882
 def sums_of(
