@@ -37,7 +37,7 @@ def changed(preset: Preset, parameters: dict[str, str], event_loss: str = "", **
 
 def rules() -> dict[str, Preset]:
     "The rules that are judged"
-    original, ours = read_preset("original", ROOT), read_preset("kxhighny", ROOT)
+    original, ours = read_preset("original", ROOT), read_preset("kxhighny, regime from 25 %", ROOT)
     assert original and ours
     leave, jump = {"leave_half_spread": "1"}, {"move": "3", "seconds": "30"}
     join = {"min_spread": "3", "improve_ticks": "0", **leave}
@@ -47,8 +47,8 @@ def rules() -> dict[str, Preset]:
         "leave, jump, event $20": changed(original, leave, "20", jump=jump),
         "join": changed(original, join),
         "join, jump, event $20": changed(original, join, "20", jump=jump),
-        "kxhighny": structs.replace(ours, provenance={}),
-        "kxhighny, regime from 15 %": regime(ours, {"percent": "15"}),  # the best of `parts` that knows its regime
+        "kxhighny, regime from 25 %": regime(ours, {"percent": "25"}),  # as it was first packaged
+        "kxhighny": structs.replace(ours, provenance={}),  # the best variation that knows its regime
     }
 
 
@@ -58,8 +58,8 @@ def regime(preset: Preset, changes: dict[str, str]) -> Preset:
 
 
 def parts() -> dict[str, Preset]:
-    "The preset without one of its parts, or with one that looks longer, for the days that may be chosen on"
-    whole = rules()["kxhighny"]
+    "The preset as first packaged without one of its parts, or with one that looks longer, for the days that may be chosen on"
+    whole = rules()["kxhighny, regime from 25 %"]
     return {
         **{f"kxhighny without {g}": structs.replace(whole, guards={n: p for n, p in whole.guards.items() if n != g})
            for g in whole.guards},

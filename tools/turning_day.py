@@ -22,7 +22,7 @@ from kalshi_mm.research.study import play, profit_until, read_calibration, read_
 from kalshi_mm.sandbox.traffic import NEW_YORK, Calibration
 
 TURNED = RESULT.with_name("turning_day.json")
-RULES = ("original", "join, jump, event $20", "kxhighny", "kxhighny, regime from 15 %")
+RULES = ("original", "join, jump, event $20", "kxhighny, regime from 25 %", "kxhighny")
 
 
 def turned(case: tuple[str, Any]) -> dict[str, Any]:
