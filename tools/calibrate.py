@@ -29,7 +29,7 @@ FITTED = ROOT / "kalshi_mm" / "sandbox" / "calibration.json"
 INFORMED = {
     "wide": {"insight": [[0.02, 20], [0.3, 180], [0.1, 1800]],
              "insight_recorded": [[0.65, 45], [0.2, 240], [0.05, 1800]], "snipers": 0.1},
-    "tight": {"insight": [[0.01, 20], [0.15, 180], [0.03, 1800]], "snipers": 0.06},
+    "tight": {"insight": [[0.01, 20], [0.17, 180], [0.035, 1800]], "snipers": 0.06},
 }  # fmt: skip
 ORIGIN = """Fitted by tools/calibrate.py to recordings of KXHIGHNY: best prices, their moves and makers' answers, December 2025;
 contracts traded, November 2025 to February 2026; sides and sizes of takers and what they leave to makers, December 2024 to

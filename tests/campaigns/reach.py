@@ -157,7 +157,7 @@ def traded(day: Day) -> tuple[list[Fill], Middles]:
     many, much = 100_000 * CONTRACT, 100_000 * DOLLAR  # limits that don't bind
     limits = Limits(max_position=many, max_total=many, max_daily_loss=much, max_drawdown=much, max_burst=many,
                     max_event_loss=much, max_event_resting_loss=much)  # fmt: skip
-    strategy = SpreadCapture(Params(min_spread=CENT, improve=0, size=SIZE))
+    strategy = SpreadCapture(Params(min_spread=CENT, improve_ticks=0, default_order_size=SIZE))
     traffic = Watched(day)
     maker = MarketMaker(strategy, Config("reach", limits=limits))
     run = Backtest(maker, exchange_of(day), traffic, cash=10_000_000 * DOLLAR).run()
