@@ -16,10 +16,11 @@ from typing import Annotated, Any
 import typer
 from study import JUDGED, PRICES, RESULT, RESULTS, rules
 
+from kalshi_mm.model.temperature_markets import NEW_YORK
 from kalshi_mm.research.data import days
 from kalshi_mm.research.fill_models import read_fill_models
 from kalshi_mm.research.study import play, profit_until, read_calibration, read_event, sums_of, turned_tight
-from kalshi_mm.sandbox.traffic import NEW_YORK, Calibration
+from kalshi_mm.sandbox.traffic import Calibration
 
 TURNED = RESULT.with_name("turning_day.json")
 RULES = ("original", "join, jump, event $20", "kxhighny, regime from 25 %", "kxhighny")

@@ -169,11 +169,6 @@ class _Settlement(Struct):
         return Paid(self.ticker, ms_of(self.settled_time), money, count_of(self.no_count_fp), won is not None)
 
 
-class _Settlements(Struct):
-    settlements: list[_Settlement] | None
-    cursor: str | None = None
-
-
 class _Transfer(Struct):
     status: str
     amount_cents: int
@@ -189,10 +184,18 @@ class Transfer(Struct, frozen=True):
     money: Money  # above zero for a deposit
 
 
+def _page(body: bytes, name: str, kind: type[T]) -> tuple[list[T], str]:
+    "The rows of one page, and the cursor of the next"
+    page = decode(body, dict[str, Raw])
+    if name not in page: raise ValueError(f"Object missing required field `{name}`")
+    rows: list[T] | None = json.decode(page[name], type=list[kind] | None)  # type: ignore[valid-type]
+    return rows or [], (json.decode(page["cursor"], type=str | None) or "") if "cursor" in page else ""
+
+
 def read_settlements(body: bytes) -> tuple[list[Paid], str]:
     "GET /portfolio/settlements: one page, and the cursor of the next"
-    page = decode(body, _Settlements)
-    return [s.paid() for s in page.settlements or []], page.cursor or ""
+    rows, cursor = _page(body, "settlements", _Settlement)
+    return [s.paid() for s in rows], cursor
 
 
 def read_transfers(
@@ -200,12 +203,9 @@ def read_transfers(
     name: str,  # deposits or withdrawals
 ) -> tuple[list[Transfer], str]:
     "GET /portfolio/deposits or /portfolio/withdrawals: those that have changed the balance, and the cursor of the next page"
-    sign, page = {"deposits": 1, "withdrawals": -1}[name], decode(body, dict[str, Raw])
-    if name not in page: raise ValueError(f"Object missing required field `{name}`")
-    rows = [t for t in json.decode(page[name], type=list[_Transfer] | None) or [] if t.status == "applied"]
-    cent = CENT * CONTRACT
-    moved = [Transfer(1000 * (t.finalized_ts or t.created_ts), (sign * t.amount_cents - t.fee_cents) * cent) for t in rows]
-    return moved, (json.decode(page["cursor"], type=str | None) or "") if "cursor" in page else ""
+    sign, cent, (rows, cursor) = {"deposits": 1, "withdrawals": -1}[name], CENT * CONTRACT, _page(body, name, _Transfer)
+    moved = [(t.finalized_ts or t.created_ts, sign * t.amount_cents - t.fee_cents) for t in rows if t.status == "applied"]
+    return [Transfer(1000 * ts, n * cent) for ts, n in moved], cursor
 
 
 class _Between(Struct):
@@ -215,19 +215,14 @@ class _Between(Struct):
     created_ts: int
 
 
-class _Moves(Struct):
-    transfers: list[_Between] | None
-    cursor: str | None = None
-
-
 def read_moves(
     body: bytes,
     subaccount: int,  # whose balance is meant
 ) -> tuple[list[Transfer], str]:
     "GET /portfolio/subaccounts/transfers: those that came to or left a subaccount, and the cursor of the next page"
-    page, cent = decode(body, _Moves), CENT * CONTRACT
-    rows = [(t, (t.to_subaccount == subaccount) - (t.from_subaccount == subaccount)) for t in page.transfers or []]
-    return [Transfer(1000 * t.created_ts, sign * t.amount_cents * cent) for t, sign in rows if sign], page.cursor or ""
+    cent, (rows, cursor) = CENT * CONTRACT, _page(body, "transfers", _Between)
+    signed = [(t, (t.to_subaccount == subaccount) - (t.from_subaccount == subaccount)) for t in rows]
+    return [Transfer(1000 * t.created_ts, sign * t.amount_cents * cent) for t, sign in signed if sign], cursor
 
 
 def read_balance(body: bytes) -> Money:

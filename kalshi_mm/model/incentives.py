@@ -60,7 +60,7 @@ class SideScore(Struct, frozen=True):
     @property
     def share(self) -> Fraction:
         "Our part of the side, 0 to 1; 0 where it is excluded"
-        return self.ours / self.total if self.total else Fraction(0)
+        return Fraction(self.ours, self.total) if self.total else Fraction(0)
 
 
 def ticks_between(grid: TickGrid, a: Price, b: Price) -> int:
@@ -118,7 +118,7 @@ class Accrual(Struct, frozen=True):
 
     def earned(self, programme: Programme) -> Fraction:  # money, not yet rounded
         "What has been scored so far"
-        return programme.reward * self.shares / (2 * programme.seconds)
+        return Fraction(programme.reward * self.shares, 2 * programme.seconds)
 
     def payment(self, programme: Programme) -> Money:
         "What is paid if nothing more is scored"
@@ -128,7 +128,7 @@ class Accrual(Struct, frozen=True):
 
 def per_hour(bid: SideScore, ask: SideScore, programme: Programme) -> Money:
     "What an hour of such a book would pay, before rounding and the least payment"
-    return int(programme.reward * (bid.share + ask.share) / (2 * programme.seconds) * 3600)
+    return int(Fraction(3600 * programme.reward * (bid.share + ask.share), 2 * programme.seconds))
 
 
 def one_more(

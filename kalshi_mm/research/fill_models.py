@@ -17,7 +17,8 @@ from msgspec import Struct, convert
 from ..model.numbers import CENT, CONTRACT, ONE, Count
 from ..model.types import Market, Side
 from ..sandbox.recorded import Row
-from ..sandbox.traffic import HOUR_MS, Calibration
+from ..model.temperature_markets import HOUR_MS
+from ..sandbox.traffic import Calibration
 
 # %% ../../nbs/research/06_fill_models.ipynb #48389243
 class FillModel(Struct, frozen=True, forbid_unknown_fields=True):

@@ -34,7 +34,8 @@ from .data import read_bbo, read_results
 from .fill_models import Middles, draw_takers, read_fill_models
 from .modelled_day import ModelledDay, ModelledExchange
 from ..sandbox.recorded import Row
-from ..sandbox.traffic import Calibration, event_of
+from ..model.temperature_markets import event_of
+from ..sandbox.traffic import Calibration
 from ..strategy.presets import Preset
 
 # %% ../../nbs/research/08_study.ipynb #e0ba5cb0

@@ -14,7 +14,8 @@ from typing import TypeAlias
 from ..model.numbers import ONE, Count, Price
 from ..model.types import Side
 from .matching import Exchange
-from .traffic import Calibration, Day, event_of, mid, pays
+from ..model.temperature_markets import event_of, pays
+from .traffic import Calibration, Day, mid
 
 # %% ../../nbs/sandbox/10_recorded.ipynb #197d452e
 Row: TypeAlias = tuple[int, str, Price | None, Price | None]  # ms UTC, ticker, best bid, best ask; None: nobody quotes

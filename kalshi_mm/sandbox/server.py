@@ -30,7 +30,8 @@ from .simulated import SimulatedDay
 from .state import Ids, State
 from .tape import Tape
 from .trading_day import TradingDay
-from .traffic import INFORMED, MAKERS, UNINFORMED, Calibration, MarketClock, Traffic, day_event, event_of
+from ..model.temperature_markets import day_event, event_of
+from .traffic import INFORMED, MAKERS, UNINFORMED, Calibration, MarketClock, Traffic
 
 _all_ = ["ACCOUNT", "wall_ms"]
 

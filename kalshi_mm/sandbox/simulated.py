@@ -19,7 +19,8 @@ from msgspec import Struct
 from ..model.numbers import CENT, CONTRACT, ONE, Count, Price
 from ..model.types import Market, Side
 from .matching import Exchange
-from .traffic import HOUR_MS, INFORMED, Calibration, Climate, Day, Makers, day_event, pays, take
+from ..model.temperature_markets import HOUR_MS, day_event, pays
+from .traffic import INFORMED, Calibration, Climate, Day, Makers, take
 
 # %% ../../nbs/sandbox/09_simulated.ipynb #ab42ca82
 def below(x: float) -> float:

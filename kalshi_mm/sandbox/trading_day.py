@@ -29,7 +29,8 @@ from .responses import snapshot, trade, user_order
 from .responses import ticker as ticker_update
 from .streams import Session, Update
 from .tape import DAY_MS, Tape
-from .traffic import HOUR_MS, NEW_YORK, MarketClock, Traffic
+from ..model.temperature_markets import HOUR_MS, NEW_YORK
+from .traffic import MarketClock, Traffic
 
 # %% ../../nbs/sandbox/17_trading_day.ipynb #8cc1459c
 def next_pause(

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from kalshi_mm.config import load_settings
-from kalshi_mm.control.connections import ControlClient
+from kalshi_mm.control.remote import ControlClient
 from kalshi_mm.control.runtime import Running
 from tests.browser.desk import at, exchange
 from tests.sessions.process import Process, environment, ledger, until

@@ -130,12 +130,13 @@ for module in (faults, crash, kill, soak, used): command(module)
 def measure(
     runs: Annotated[int, typer.Option(help="Simulated days of each regime.", min=2)] = 20,
     seed: Annotated[int, typer.Option(help="Of the first of these days; the calibration was set on days below 100.")] = 101,
+    own: Annotated[int, typer.Option(help="Days of our own client in each regime; a day takes a minute.", min=2)] = 8,
     makers: Annotated[str, typer.Option(help="Which: joiner, own, recorded.")] = "joiner,own,recorded",
     jobs: Jobs = 2,
     file: Result = None,
 ) -> None:
     console, began, done = Console(width=170), time.time(), list[reach.Run]()
-    todo = reach.plan(makers.split(","), seed, runs)
+    todo = reach.plan(makers.split(","), seed, runs, own)
     if "recorded" in makers and not reach.BBO.exists(): console.print(f"no recordings in {reach.DATA}: those days are left out")
     with Progress(*COLUMNS, console=console) as progress:
         bar = progress.add_task("days", total=len(todo))
@@ -149,7 +150,7 @@ def measure(
     console.print(shown)
     for text in (wrong := reach.misses(kept)): console.print(f"[red]{text}[/]")
     if file:
-        said = {"campaign": "reach", "command": f"python -m tests.campaigns reach --runs {runs} --seed {seed} --makers {makers}",
+        said = {"campaign": "reach", "command": f"python -m tests.campaigns reach --runs {runs} --own {own} --seed {seed} --makers {makers}",
                 "day": time.strftime("%Y-%m-%d", time.gmtime(began)), "took_s": round(time.time() - began), "kept": kept,
                 "runs": [msgspec.to_builtins(r) for r in sorted(done, key=lambda r: (r.maker, r.regime, r.day))]}
         file.write_text(json.dumps(said, indent=1) + "\n")

@@ -188,9 +188,10 @@ def one(maker: str, regime: str, which: str) -> Run:
     return Run(maker, regime, which, sum(f[4] for f in fills) / CONTRACT, middles.gains(fills, day.result()))
 
 
-def plan(makers: list[str], seed: int, n: int) -> list[tuple[str, str, str]]:
+def plan(makers: list[str], seed: int, n: int, own: int) -> list[tuple[str, str, str]]:
     "What is to be run: (maker, regime, day)"
-    simulated = [(m, r, str(seed + i)) for m in makers if m != "recorded" for r in ("wide", "tight") for i in range(n)]
+    simulated = [(m, r, str(seed + i)) for m in ("own", "joiner") if m in makers for r in ("wide", "tight")
+                 for i in range(own if m == "own" else n)]
     recorded = [("recorded", "wide", str(d)) for d in days(BBO)] if "recorded" in makers and BBO.exists() else []
     return simulated + recorded
 

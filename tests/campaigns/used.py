@@ -16,11 +16,11 @@ from typing import Any
 from kalshi_mm.client.credentials import Credentials
 from kalshi_mm.client.transport import Transport
 from kalshi_mm.model.numbers import CENT, CONTRACT, ONE, Count, Price, count_str, price_str
+from kalshi_mm.model.temperature_markets import day_event
 from kalshi_mm.model.types import Market, Side, is_ours
 from kalshi_mm.sandbox.fault_catalogue import CATALOGUE
 from kalshi_mm.sandbox.matching import NewOrder
 from kalshi_mm.sandbox.server import ACCOUNT
-from kalshi_mm.sandbox.traffic import day_event
 
 from .faults import Armed, injection, running
 from .stage import Case, Command, Stage, Story

@@ -1,4 +1,4 @@
-"What a resting order scores: shares add up, more is never less, nothing counts behind the walk, and no look pays for an empty side"
+"What a resting order scores: shares add up, more is never less, and nothing counts behind the walk"
 from fractions import Fraction
 
 from hypothesis import given

@@ -2,8 +2,8 @@
 from random import Random
 
 from kalshi_mm.model.numbers import CENT
+from kalshi_mm.model.temperature_markets import HOUR_MS
 from kalshi_mm.sandbox.recorded import Row
-from kalshi_mm.sandbox.traffic import HOUR_MS
 
 TICKERS = tuple(f"KXHIGHNY-25DEC10-{name}" for name in ("T40", "B40.5", "B42.5", "B44.5", "B46.5", "T47"))
 OPEN_MS = 1_765_292_400_000  # 10:00 in New York, 9 December 2025

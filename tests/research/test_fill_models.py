@@ -9,10 +9,11 @@ from msgspec import structs
 
 from kalshi_mm.model.messages import Amend, Cancel, OrderGone, OrderPlaced, Place, WriteRejected
 from kalshi_mm.model.numbers import CENT, CONTRACT
+from kalshi_mm.model.temperature_markets import HOUR_MS, event_of
 from kalshi_mm.model.types import Side
 from kalshi_mm.research.fill_models import FillModel, Middles, Taker, draw_takers, read_fill_models
 from kalshi_mm.research.modelled_day import ModelledExchange
-from kalshi_mm.sandbox.traffic import HOUR_MS, Calibration, Quantiles, event_of
+from kalshi_mm.sandbox.traffic import Calibration, Quantiles
 
 from .days import TICKERS, flat_day
 

@@ -12,6 +12,7 @@ from msgspec import structs
 from kalshi_mm.engine.strategies import read_preset
 from kalshi_mm.model.messages import Amend, Place
 from kalshi_mm.model.numbers import CENT, CONTRACT
+from kalshi_mm.model.temperature_markets import HOUR_MS, event_of
 from kalshi_mm.research.modelled_day import ModelledDay
 from kalshi_mm.research.study import (
     Case,
@@ -30,7 +31,6 @@ from kalshi_mm.research.study import (
     sums_of,
 )
 from kalshi_mm.sandbox.recorded import Row
-from kalshi_mm.sandbox.traffic import HOUR_MS, event_of
 from kalshi_mm.strategy.presets import Preset
 
 from .days import LAST, OPEN_MS, TICKERS, made_up_day

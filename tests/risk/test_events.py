@@ -12,13 +12,13 @@ from kalshi_mm.maker.maker import MarketMaker
 from kalshi_mm.maker.parameters import Config
 from kalshi_mm.model.messages import Place
 from kalshi_mm.model.numbers import CENT, CONTRACT, DOLLAR, ONE, Money, Price
+from kalshi_mm.model.temperature_markets import day_event
 from kalshi_mm.model.types import Market, OrderStatus, Position, Side
 from kalshi_mm.research.backtest import Backtest
 from kalshi_mm.risk.events import Change, EventRisk, Leg, check_event
 from kalshi_mm.risk.exposure import event_worst
 from kalshi_mm.risk.limits import Limits
 from kalshi_mm.sandbox.matching import Exchange, NewOrder
-from kalshi_mm.sandbox.traffic import day_event
 from kalshi_mm.strategy.spread_capture import Params, SpreadCapture
 
 Held = tuple[int, int]  # (net, cash) of a market
