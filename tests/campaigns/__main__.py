@@ -150,7 +150,8 @@ def measure(
     console.print(shown)
     for text in (wrong := reach.misses(kept)): console.print(f"[red]{text}[/]")
     if file:
-        said = {"campaign": "reach", "command": f"python -m tests.campaigns reach --runs {runs} --own {own} --seed {seed} --makers {makers}",
+        words = f"--runs {runs} --own {own} --seed {seed} --makers {makers}"
+        said = {"campaign": "reach", "command": f"python -m tests.campaigns reach {words}",
                 "day": time.strftime("%Y-%m-%d", time.gmtime(began)), "took_s": round(time.time() - began), "kept": kept,
                 "runs": [msgspec.to_builtins(r) for r in sorted(done, key=lambda r: (r.maker, r.regime, r.day))]}
         file.write_text(json.dumps(said, indent=1) + "\n")
