@@ -183,10 +183,11 @@ def asyncapi(old: dict[str, Any], new: dict[str, Any], names: set[str]) -> Itera
 
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("files", nargs=2, type=Path, metavar=("OLD", "NEW"), help="OpenAPI")
+    p.add_argument("old", type=Path, help="OpenAPI")
+    p.add_argument("new", type=Path, help="OpenAPI")
     p.add_argument("--asyncapi", nargs=2, type=Path, metavar=("OLD", "NEW"), default=())
     a = p.parse_args()
-    try: specs = [yaml.load(f.read_bytes(), LOADER) for f in (*a.files, *a.asyncapi)]
+    try: specs = [yaml.load(f.read_bytes(), LOADER) for f in (a.old, a.new, *a.asyncapi)]
     except (OSError, yaml.YAMLError) as e: p.error(f"a specification can't be read: {e}")
     names = used_names()
     found = [*openapi(specs[0], specs[1], names), *(asyncapi(specs[2], specs[3], names) if a.asyncapi else ())]

@@ -37,7 +37,7 @@ def changed(preset: Preset, parameters: dict[str, str], event_loss: str = "", **
 
 def rules() -> dict[str, Preset]:
     "The rules that are judged"
-    original, ours = read_preset("original", ROOT), read_preset("kxhighny, regime from 25 %", ROOT)
+    original, ours = read_preset("original", ROOT), read_preset("kxhighny", ROOT)
     assert original and ours
     leave, jump = {"leave_half_spread": "1"}, {"move": "3", "seconds": "30"}
     join = {"min_spread": "3", "improve_ticks": "0", **leave}

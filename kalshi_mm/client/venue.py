@@ -94,7 +94,8 @@ def speed_of(
     "How many market seconds pass in a second of the wall clock"
     try:
         with _NO_PROXY.open(rest.partition("/trade-api/")[0] + "/sandbox/clock", timeout=5) as answer:
-            return msgspec.json.decode(answer.read(1_000), type=dict[str, float])["speed"]
+            speed = msgspec.json.decode(answer.read(1_000), type=dict[str, float])["speed"]
+            return speed if speed > 0 else 1.0
     except (OSError, HTTPException, ValueError, KeyError): return 1.0
 
 

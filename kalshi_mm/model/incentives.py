@@ -28,11 +28,12 @@ class Programme(Struct, frozen=True):
     target: Count  # contracts on a side, in hundredths
     discount_bps: int  # of a score that is left for each tick behind the reference price, in 1/10,000
     paid_out: bool = False
+    most: Money | None = None  # that one account is paid; None: no such limit
 
     @property
     def seconds(self) -> int:
         "How many times the book is looked at"
-        return (self.end_ms - self.start_ms) // 1000
+        return max((self.end_ms - self.start_ms) // 1000, 1)
 
 
 _FIFTH = 5  # the reference price is where the target's fifth stands
@@ -96,7 +97,7 @@ def scored(
     for price, n in inside:
         behind = (reference - price) * side.sign  # above 0 where it is worse
         ticks = ticks_between(grid, price, reference) * (1 if behind > 0 else -1 if reading.more_in_front else 0)
-        worth = Fraction(programme.discount_bps, _BPS) ** ticks
+        worth = Fraction(programme.discount_bps, _BPS) ** ticks if programme.discount_bps or ticks >= 0 else Fraction(1)
         total, ours = total + n * worth, ours + own.get(price, 0) * worth
     return SideScore(reference, total, ours)
 
@@ -123,6 +124,7 @@ class Accrual(Struct, frozen=True):
     def payment(self, programme: Programme) -> Money:
         "What is paid if nothing more is scored"
         whole = int(self.earned(programme)) // (CENT * CONTRACT) * CENT * CONTRACT
+        if programme.most is not None: whole = min(whole, programme.most)
         return whole if whole >= _LEAST else 0
 
 

@@ -12,7 +12,7 @@ from kalshi_mm.sandbox.fault_catalogue import CATALOGUE
 from kalshi_mm.sandbox.matching import NewOrder
 from kalshi_mm.sandbox.server import ACCOUNT
 from tests.campaigns import crash, faults, kill, reach, soak, used
-from tests.campaigns.stage import Stage, Story
+from tests.campaigns.stage import Stage, Story, Wrong
 
 
 def ran(work: Callable[[Path, Random, Story], Awaitable[dict[str, Any]]], folder: Path) -> dict[str, Any]:
@@ -21,7 +21,8 @@ def ran(work: Callable[[Path, Random, Story], Awaitable[dict[str, Any]]], folder
 
     async def run() -> dict[str, Any]: return await work(folder, Random(1), story)
 
-    figures = asyncio.run(run())
+    try: figures = asyncio.run(run())
+    except Wrong as e: raise AssertionError("\n".join([*story.lines, str(e)])) from e
     assert not story.wrong, "\n".join(story.lines)
     return figures
 

@@ -125,30 +125,30 @@ def test_a_rival_outbids_a_lone_leader_at_the_rate_and_goes_with_the_next_record
     for seed in range(2_000):
         x = exchange(MODELS["J"], seed=seed)
         bid(x, 41)
-        assert x.outbid_ms is not None
-        waits.append((x.outbid_ms - 1) / 1000)
+        assert x.rivals.next_ms is not None
+        waits.append((x.rivals.next_ms - 1) / 1000)
     expected_s = 1 / MODELS["J"].rivals_per_s
     assert abs(np.mean(waits) - expected_s) < 4 * expected_s / len(waits) ** 0.5  # four standard errors
     assert abs(np.mean(np.array(waits) > expected_s) - exp(-1)) < 0.05  # exponential
-    assert x.outbid(20_000) == T
+    assert x.rivals.step(20_000) == T
     assert x.prices.best(T, Side.BID) == 42 * CENT and sells(x, 5) == []  # a taker meets the rival
-    assert x.outbid_ms is None
+    assert x.rivals.next_ms is None
     x.row((30_000, T, 40 * CENT, 51 * CENT))
-    assert x.prices.best(T, Side.BID) == 40 * CENT and x.outbid_ms is not None and sells(x, 5) == [(41, 5)]
+    assert x.prices.best(T, Side.BID) == 40 * CENT and x.rivals.next_ms is not None and sells(x, 5) == [(41, 5)]
 
 
 @pytest.mark.parametrize("cents", [39, 40, 44, 45])  # behind, with the others, a cent from the middle, at it
 def test_no_rival_comes_to_who_does_not_lead_alone_or_stands_near_the_middle(cents: int):
     x = exchange(MODELS["J"])
     bid(x, cents)
-    assert x.outbid_ms is None
+    assert x.rivals.next_ms is None
 
 
 @pytest.mark.parametrize("letter", "COK")
 def test_rivals_come_only_in_the_model_that_has_them(letter: str):
     x = exchange(MODELS[letter])
     bid(x, 41)
-    assert x.outbid_ms is None
+    assert x.rivals.next_ms is None
 
 
 # takers

@@ -669,9 +669,9 @@ def test_a_sandbox_tells_how_fast_its_day_passes_and_nobody_else_does(tmp_path: 
         async with running(tmp_path) as (sandbox, members):
             root = members["ann"].root
             clock = sandbox.day.clock
-            for speed in (1.0, 120.0, 0.5):
+            for speed, told in ((1.0, 1.0), (120.0, 120.0), (0.5, 0.5), (0.0, 1.0), (-3.0, 1.0)):  # nonsense is no speed
                 sandbox.day.clock = replace(clock, speed=speed)
-                assert await asyncio.to_thread(speed_of, root + BASE) == speed
+                assert await asyncio.to_thread(speed_of, root + BASE) == told
             assert await asyncio.to_thread(speed_of, f"{root}/elsewhere") == 1.0
         assert await asyncio.to_thread(speed_of, root + BASE) == 1.0  # nobody is there any more
 
