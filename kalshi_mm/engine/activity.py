@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..maker.maker import MarketMaker
 from ..maker.market_state import MarketState
@@ -30,6 +31,7 @@ from kalshi_mm.model.messages import (
 from ..model.numbers import Count, Money, Price, cost
 from ..model.types import Fill, Side
 from ..risk.exposure import Exposure
+from ..risk.profit import Split
 from ..strategy.protocol import NoQuote
 
 # %% ../../nbs/engine/10_activity.ipynb #90d95068
@@ -203,7 +205,7 @@ class Recent:
         self.series: dict[str, Ring] = {}  # by ticker, a row a second
         self.pnl = {"15m": self._pnl_ring(900), "day": self._pnl_ring(1440)}  # a row a second, and one a minute
         self.killed_of = 0  # orders that rested at the last kill
-        self._base: Money | None = None  # total profit when the session began
+        self._base: tuple[Money, Split] | None = None  # total profit when the session began, and its parts in the listed markets
         self._touched: list[tuple[int, str]] = []  # (UTC ms, client_order_id) of orders that the last event changed
         self._sampled_ms = 0
         self._unsampled: list[str] = []  # markets whose row of this second is still to be added
@@ -239,8 +241,14 @@ class Recent:
         return self.fill_history.fees
 
     def profit(self, maker: MarketMaker) -> Money:
-        "Profit of the session: captured + drift - fees"
-        return 0 if self._base is None else maker.profit - self._base
+        "Profit of the session"
+        return 0 if self._base is None else maker.profit - self._base[0]
+
+    def split(self, maker: MarketMaker) -> Split:
+        "What that profit is made of; the drift has the moves of positions in markets that aren't listed, too"
+        if self._base is None: return Split()
+        parts = replace(_parts(maker) - self._base[1], drift=0, before=0)
+        return replace(parts, drift=self.profit(maker) - parts.session)
 
     def _take_fills(self, fills: Iterable[Fill], now_ms: int, maker: MarketMaker) -> None:
         for f in fills:
@@ -261,7 +269,7 @@ class Recent:
     # each second
     def _decide(self, now_ms: int, maker: MarketMaker) -> None:
         self.fill_history.mark(now_ms, maker)
-        if self._base is None and maker.day is not None: self._base = maker.profit
+        if self._base is None and maker.day is not None: self._base = maker.profit, _parts(maker)
         if now_ms - self._sampled_ms >= _EACH_MS:
             self._sampled_ms = now_ms - now_ms % _EACH_MS
             self._unsampled = list(maker.slots)
@@ -288,3 +296,9 @@ class Recent:
         row = now_ms, self.captured, profit - self.captured + self.fees, self.fees, profit, held, worst
         self.pnl["15m"].add(*row)
         if self.pnl["15m"].added % 60 == 1: self.pnl["day"].add(*row)
+
+
+def _parts(maker: MarketMaker) -> Split:
+    parts = Split()
+    for slot in maker.slots.values(): parts += slot.split
+    return parts

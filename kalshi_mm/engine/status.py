@@ -7,11 +7,13 @@ __all__ = ['SideStatus', 'MarketStatus', 'HaltStatus', 'DifferenceStatus', 'Even
            'event_status', 'status', 'strike', 'KillReport', 'EngineStatus', 'Outcome']
 
 # %% ../../nbs/engine/08_status.ipynb #7c7fa99d
-from msgspec import Struct
+from collections.abc import Iterable
+
+from msgspec import Struct, structs
 
 from ..maker.maker import MarketMaker
 from ..maker.market_state import MarketState
-from ..model.numbers import count_str, money_str, price_str
+from ..model.numbers import count_str, money_str, parse_money, price_str
 from ..model.types import Market, Quote, Side
 from ..risk.events import EventRisk
 from ..risk.exposure import Exposure
@@ -34,6 +36,7 @@ class MarketStatus(Struct, frozen=True):
     "One market"
 
     ticker: str
+    event: str  # its ticker
     title: str
     status: str  # the exchange's word
     book: str  # live, or why it isn't trusted
@@ -42,8 +45,10 @@ class MarketStatus(Struct, frozen=True):
     net: str  # contracts, below zero for NO
     mark: str  # dollars; the value of a contract in our books
     pnl: str  # dollars, fees taken off, open contracts marked
-    captured: str  # dollars earned against the middle at the time of each fill
-    fees: str  # dollars
+    split: dict[str, str]  # dollars: captured, exits, drift, settlement, fees and before, which add up to pnl
+    realised: str  # dollars that this session made of closed contracts, after all its fees
+    unrealised: str  # dollars that leaving the rest now would make, after fees; empty where nobody can tell
+    way_out: str  # average price in dollars at which the others would take the position; empty if they wouldn't, or unknown
     fills: int
     traded: str  # contracts
     worst: str  # largest position of the session, contracts
@@ -82,6 +87,9 @@ class EventStatus(Struct, frozen=True):
     if_filled: str  # likewise, if whatever rests fills that makes it worst
     netted: str  # collateral that netting returns, where the account nets
     payoffs: dict[str, str]  # by the market that pays; the empty name stands for one that isn't listed
+    pnl: str = "0.000000"  # fees taken off, open contracts marked
+    realised: str = "0.000000"  # of closed contracts in this session, after all its fees
+    unrealised: str = "0.000000"  # if what is held were left now; empty where nobody can tell
 
 
 class Status(Struct, frozen=True):
@@ -125,13 +133,18 @@ def _side(maker: MarketMaker, slot: MarketState, side: Side) -> SideStatus:
 
 
 def _market(maker: MarketMaker, slot: MarketState) -> MarketStatus:
-    m, p = slot.market, slot.position
-    exposure = Exposure(p.net, *maker.orders.exposure(m.ticker))
+    m, p, profit = slot.market, slot.position, slot.profit
+    exposure, out = Exposure(p.net, *maker.orders.exposure(m.ticker)), slot.way_out(maker.books.own(slot, slot.meets))
+    split = {name: money_str(money) for name, money in structs.asdict(slot.split).items()}
     return MarketStatus(
-        ticker=m.ticker, title=m.title, status=m.status, book="live" if slot.book.live else slot.book.why_stale,
+        ticker=m.ticker, event=m.event_ticker, title=m.title, status=m.status,
+        book="live" if slot.book.live else slot.book.why_stale,
         bid=_side(maker, slot, Side.BID), ask=_side(maker, slot, Side.ASK),
-        net=count_str(p.net), mark=price_str(slot.value), pnl=money_str(slot.pnl), captured=money_str(slot.captured),
-        fees=money_str(p.fees), fills=slot.fills, traded=count_str(slot.traded), worst=count_str(slot.worst),
+        net=count_str(p.net), mark=price_str(slot.value), pnl=money_str(slot.pnl), split=split,
+        realised=money_str(profit.realised - profit.fees),
+        unrealised=money_str(profit.unrealised(out.net)) if out else "",
+        way_out=price_str(out.proceeds // p.net) if out and p.net and not out.stuck else "",
+        fills=slot.fills, traded=count_str(slot.traded), worst=count_str(slot.worst),
         exposure=count_str(exposure.worst), quoting_s=f"{slot.quoting_ms / 1000:.1f}",
         paused=bool(slot.paused),
     )  # fmt: skip
@@ -166,10 +179,16 @@ def open_events(maker: MarketMaker) -> dict[str, EventRisk]:
     return {ticker: event for ticker, event in maker.markets.totals.events.items() if ticker in unpaid}
 
 
-def event_status(ticker: str, event: EventRisk) -> EventStatus:
+def event_status(
+    ticker: str,
+    event: EventRisk,
+    markets: Iterable[MarketStatus],  # of the event
+) -> EventStatus:
     "An event as text"
     payoffs = {t: money_str(p) for t, p in event.payoffs().items()}
-    return EventStatus(ticker, money_str(event.held), money_str(event.if_filled), money_str(event.netted), payoffs)
+    columns = list(zip(*[(m.pnl, m.realised, m.unrealised) for m in markets], strict=True))
+    sums = ["" if "" in column else money_str(sum(map(parse_money, column))) for column in columns]
+    return EventStatus(ticker, money_str(event.held), money_str(event.if_filled), money_str(event.netted), payoffs, *sums)
 
 
 def status(
@@ -195,7 +214,7 @@ def status(
         parameters=maker.live.values(),
         differences=[DifferenceStatus(d.kind, d.ticker, d.text, d.ts_ms) for d in maker.reconciler.found],
         reconciled_ms=maker.reconciler.clean_ms, stop_confirmed_ms=maker.controls.stop_confirmed_ms,
-        events=[event_status(ticker, event) for ticker, event in events.items()],
+        events=[event_status(ticker, event, (m for m in markets if m.event == ticker)) for ticker, event in events.items()],
         pending=count_str(sum(abs(n) for n in pending)), pending_markets=len(pending),
     )  # fmt: skip
 

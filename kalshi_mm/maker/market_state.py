@@ -6,14 +6,16 @@
 __all__ = ['MarketState', 'terms']
 
 # %% ../../nbs/maker/03_market_state.ipynb #a5287144
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..model.fees import FeeSchedule
 from ..model.messages import BookDelta
-from ..model.numbers import Count, Money, Price, cost
+from ..model.numbers import Count, Money, Price
 from ..model.types import Fill, Market, Position, Side
 from ..orderbook import OrderBook
 from ..risk.exposure import mark_price
+from ..risk.profit import MarketProfit, Split, WayOut, way_out
 from ..strategy.protocol import Quotes
 
 # %% ../../nbs/maker/03_market_state.ipynb #40f7867d
@@ -33,7 +35,6 @@ class MarketState:
     quotes: Quotes = Quotes.none("not decided yet")  # the last answer, with its reasons
     fills: int = 0
     traded: Count = 0
-    captured: Money = 0  # what fills earned against the middle at the time
     worst: Count = 0  # largest position of the session, long or short
     filled_ms: int = 0  # UTC, when the last fill arrived
     quoting_ms: int = 0  # time with at least one order resting, to a beat of the decisions
@@ -41,15 +42,36 @@ class MarketState:
     marked_ms: int = 0  # UTC, when the book was last live enough to value it
     paused: str = ""  # who has paused it
     quoted: bool = True  # False for a market of another series, followed because of a position there
+    profit: MarketProfit = field(init=False)  # of this session, and what it is made of
+
+    def __post_init__(self) -> None: self.profit = MarketProfit(self.position, self.value)
+
+    def restore(
+        self,
+        position: Position,
+        mark: Price | None,  # the last one of the session before
+    ) -> None:
+        "Take what an earlier session left"
+        self.position, self.mark, self.worst = position, mark, abs(position.net)
+        self.profit = MarketProfit(position, self.value)
 
     def take(self, fill: Fill) -> None:
         "Add a fill to the position and the figures"
         middle = self.value if self.mark is None else self.mark
-        self.captured += fill.side.sign * cost(middle - fill.price, fill.count)
+        self.profit.fill(fill, middle)
         self.position = self.position.after(fill)
-        if self.market.paid is not None: self.position = self.position.settled(self.market.paid)  # a late fill
+        if self.market.paid is not None: self._pay(self.market.paid)  # a late fill
         self.fills, self.traded = self.fills + 1, self.traded + fill.count
         self.worst = max(self.worst, abs(self.position.net))
+
+    def settle(self, value: Price) -> None:
+        "Take the payment of the market"
+        self._pay(value)
+        self.mark = value
+
+    def _pay(self, value: Price) -> None:
+        self.profit.settle(value, self.value)
+        self.position = self.position.settled(value)
 
     def own_delta(self, e: BookDelta) -> None:
         "Follow a change of the book by an order of this account"
@@ -73,6 +95,28 @@ class MarketState:
     def pnl(self) -> Money:
         "Total profit in this market, marked"
         return self.position.pnl(self.value)
+
+    @property
+    def split(self) -> Split:
+        "What that profit is made of"
+        return self.profit.split(self.value)
+
+    def way_out(
+        self,
+        own: Mapping[Price, Count],  # our part of the side that the position would meet
+    ) -> WayOut | None:  # None where nobody can tell: the book can't be trusted, or trading is over and nothing has been paid
+        "What leaving the position at the others' prices would bring now"
+        if not self.position.net: return WayOut()
+        if not (self.book.live and self.market.active): return None
+        return way_out(self.position.net, self.book.others(self.meets, own, _DEPTH), self.fees)
+
+    @property
+    def meets(self) -> Side:
+        "The side of the book that takes the position"
+        return Side.BID if self.position.net > 0 else Side.ASK
+
+
+_DEPTH = 100  # levels; a market with whole cents has 99
 
 # %% ../../nbs/maker/03_market_state.ipynb #302248a6
 def terms(m: Market) -> tuple[FeeSchedule, str]:  # and why the terms aren't understood; empty if they are

@@ -261,7 +261,7 @@ class Markets:
             if held := self.elsewhere.get(e.ticker): self._hold(held.settled(e.value))
             return
         slot.market = structs.replace(slot.market, status="finalized", paid=e.value)
-        slot.position, slot.mark = slot.position.settled(e.value), e.value
+        slot.settle(e.value)
         slot.quotes = Quotes.none(f"settled at {cents(e.value)}")
         self.totals.count(slot)
         self.touch(e.ticker)
@@ -279,13 +279,12 @@ class Markets:
     def restore(self, e: Restored) -> None:
         "Take positions, marks and pauses of earlier sessions"
         for p in e.positions:
-            if slot := self.listed.get(p.ticker): slot.position, slot.worst = p, abs(p.net)
-            else: self._hold(p)
+            if p.ticker not in self.listed: self._hold(p)
         self.totals.earlier = e.profit
         self._marks, self._paused = dict(e.marks), dict(e.paused)
-        for ticker, mark in e.marks:
-            if slot := self.listed.get(ticker): slot.mark = mark
+        positions = {p.ticker: p for p in e.positions}
         for ticker, slot in self.listed.items():
+            slot.restore(positions.get(ticker, slot.position), self._marks.get(ticker, slot.mark))
             slot.paused = self._paused.pop(ticker, slot.paused)
             self.totals.count(slot)
         self.turns.soon.update(self.listed)

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['OrderRow', 'FillRow', 'QuoteEntry', 'order_row', 'orders_of', 'fill_row', 'quote_entry', 'AtRisk', 'at_risk',
            'MarketRow', 'MarketDetail', 'market_row', 'market_detail', 'paused', 'reduce_only', 'differences',
-           'ParameterRow', 'KillProgress', 'About', 'Wants', 'Snapshot', 'parameter_rows', 'kill_progress', 'snapshot']
+           'ParameterRow', 'KillProgress', 'About', 'Wants', 'Snapshot', 'parameter_rows', 'session_split',
+           'kill_progress', 'snapshot']
 
 # %% ../../nbs/panel/02_snapshot.ipynb #55f695fe
 from html import escape
 from typing import Any
 
-from msgspec import Struct, to_builtins
+from msgspec import Struct, structs, to_builtins
 
 from ..engine.activity import CommandRow, FillSeenAt, QuoteRow, Recent, Ring
 from ..engine.status import EngineStatus, KillReport, in_order, open_events
@@ -21,6 +22,7 @@ from ..maker.orders import Working
 from ..model.numbers import ONE, Count, Price, cost, count_str, fixed_str, money_str, price_str
 from ..model.types import Order, Side
 from .tables import html_table
+from ..risk.profit import Split
 
 # %% ../../nbs/panel/02_snapshot.ipynb #4a366db3
 class OrderRow(Struct, frozen=True):
@@ -285,7 +287,7 @@ class Snapshot(Struct, frozen=True):
     markets: list[MarketRow]  # in the order of engine.maker.markets, without those that have paid, which are the last there
     orders: list[OrderRow]
     fills: list[FillRow]  # the last 50, newest last
-    session_pnl: dict[str, str]  # captured + drift - fees = profit, in dollars
+    session_pnl: dict[str, str]  # dollars; captured + exits + drift + settlement - fees = profit
     pnl: dict[str, list[int | None]]  # columns; money $0.000001, contracts 0.01
     at_risk: AtRisk
     limits: dict[str, str]
@@ -310,6 +312,12 @@ def parameter_rows(maker: MarketMaker) -> list[ParameterRow]:
     return [ParameterRow(p.name, now[p.name], p.unit, p.meaning, p.lowest, p.highest) for p in maker.live.table]
 
 
+def session_split(split: Split) -> dict[str, str]:
+    "The parts of a session's profit in dollars, and their sum"
+    parts = {name: money_str(money) for name, money in structs.asdict(split).items() if name != "before"}
+    return parts | {"profit": money_str(split.session)}
+
+
 def kill_progress(report: KillReport | None, of: int) -> KillProgress | None:
     "The progress of a kill; None without one"
     if report is None: return None
@@ -326,12 +334,11 @@ def snapshot(
 ) -> Snapshot:
     "Everything that the panel shows"
     now, slots = s.now_ms, [slot for slot in in_order(maker) if slot.market.paid is None]
-    profit, now_in_force = recent.profit(maker), maker.live.values()
-    split = {"captured": recent.captured, "drift": profit - recent.captured + recent.fees, "fees": recent.fees, "profit": profit}
+    now_in_force, split = maker.live.values(), session_split(recent.split(maker))
     return Snapshot(
         n, now, about.session, about.env, about.series, about.account, about.log, s, reduce_only(maker),
         [market_row(slot, recent, now) for slot in slots], orders_of(maker), [fill_row(f) for f in list(recent.fills)[-50:]],
-        {name: money_str(money) for name, money in split.items()}, recent.pnl[wants.range].table(300), at_risk(maker),
+        split, recent.pnl[wants.range].table(300), at_risk(maker),
         {p.name: now_in_force[p.name] for p in maker.live.table if p.at.startswith("limits.max_")}, parameter_rows(maker),
         list(recent.commands)[-20:], kill_progress(s.kill, recent.killed_of), differences(s),
         market_detail(maker, recent, wants.market, now) if wants.market in maker.slots else None, about.settings_file,

@@ -205,7 +205,8 @@ def _gauge(label: str, used: int, limit: int, kind: str) -> dict[str, Any]:
     return {"label": label, "text": f"{text(used)} / {text(limit) if limit else NONE}", "share": full, "tone": tone}
 
 
-_SPLIT = {"profit": "session", "captured": "spread", "drift": "drift", "fees": "fees"}
+_SPLIT = {"profit": "session", "captured": "spread", "exits": "exits", "drift": "drift", "settlement": "settled",
+          "fees": "fees"}
 
 
 def profit_and_loss(s: Json) -> dict[str, Any]:
@@ -312,8 +313,28 @@ def picked(s: Json, state: str) -> dict[str, Any] | None:
         "book": "" if look["live"] else d["book"], "ladder": ladder(d),
         "why": [_reason("bid", m["bid"], look["bid_ahead"], d["quotes"]["bid"]),
                 _reason("ask", m["ask"], look["ask_ahead"], d["quotes"]["ask"])],
+        "profit": [_profit(m), *[_event_profit(e) for e in s["engine"]["maker"].get("events", ()) if e["ticker"] == m["event"]]],
         "chart": chart(d["series"]["ts_ms"], {n: d["series"][n] for n in names}, CENT, "cents") | {"marks": marks},
     }  # fmt: skip
+
+
+def _profit(m: Json) -> str:
+    "What the profit of a market is made of, in a line"
+    split = m["split"] | {"fees": _negated(m["split"]["fees"])}
+    parts = ", ".join([f"{label} {money(split[name], sign=True)}" for name, label in _PARTS.items() if parse_money(split[name])])
+    at = f" at {price(m['way_out'])}¢" if m["way_out"] else ""
+    leaving = f"; leaving now{at} {money(m['unrealised'], sign=True)}" if m["unrealised"] and parse_count(m["net"]) else ""
+    return f"Profit {money(m['pnl'], sign=True)}: {parts or 'no part yet'}; realised {money(m['realised'], sign=True)}{leaving}"
+
+
+_PARTS = {"before": "before", "captured": "captured", "exits": "exits", "drift": "drift", "settlement": "settled", "fees": "fees"}
+
+
+def _event_profit(e: Json) -> str:
+    "The profit of an event, and its worst outcome, in a line"
+    leaving = f"; leaving now {money(e['unrealised'], sign=True)}" if e["unrealised"] else ""
+    return (f"Its event {money(e['pnl'], sign=True)}: realised {money(e['realised'], sign=True)}{leaving}; "
+            f"worst outcome {money(e['held'], sign=True)}")  # fmt: skip
 
 # %% ../../nbs/panel/04_view_model.ipynb #6ec30cb7
 def fill_row(f: Json) -> dict[str, Any]:

@@ -207,7 +207,7 @@ def test_the_snapshot_tells_what_the_panel_needs(trading: Setting):
     seen = client.snapshot(market=ticker)
     assert [m["ticker"] for m in seen["markets"]] == [m["ticker"] for m in seen["engine"]["maker"]["markets"]]
     pnl = {name: round(float(v) * 1e6) for name, v in seen["session_pnl"].items()}
-    assert pnl["captured"] + pnl["drift"] - pnl["fees"] == pnl["profit"]
+    assert pnl["captured"] + pnl["exits"] + pnl["drift"] + pnl["settlement"] - pnl["fees"] == pnl["profit"]
     assert seen["market"]["ticker"] == ticker and seen["market"]["fills"] and seen["market"]["series"]["ts_ms"]
     assert all(row["why"] for rows in seen["market"]["quotes"].values() for row in rows)
     assert float(seen["at_risk"]["if_filled"]) <= float(seen["at_risk"]["positions"])

@@ -262,7 +262,7 @@ def quoting() -> MarketMaker:
 
 def test_the_time_with_orders_resting_is_measured_from_the_beat_after_they_were_placed_to_the_last():
     maker, slot = (m := quoting()), m.slots["X"]
-    figures = (slot.fills, slot.traded, slot.captured, slot.worst, slot.filled_ms, slot.quoting_ms)
+    figures = (slot.fills, slot.traded, slot.split.captured, slot.worst, slot.filled_ms, slot.quoting_ms)
     assert figures == (0,) * 6
     for n, a in enumerate(a for a in maker.handle(Decide(T)) if isinstance(a, Place)):
         maker.handle(OrderPlaced(T, a.client_order_id, f"o{n}", 0, a.count))

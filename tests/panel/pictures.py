@@ -102,8 +102,12 @@ def session(markets: int = 6, steps: int = STEPS) -> dict[str, Any]:
                 "net": f"{net}.00",
                 "mark": dollars(bid + 2),
                 "pnl": f"{(n * 37 % 11 - 4) * 0.61:.6f}",
-                "captured": "0.800000",
-                "fees": "0.100000",
+                "event": _ticker(n).rpartition("-")[0],
+                "split": dict.fromkeys(("exits", "drift", "settlement", "before"), "0.000000")
+                | {"captured": "0.800000", "fees": "0.100000"},
+                "realised": "0.000000",
+                "unrealised": "0.000000",
+                "way_out": dollars(bid if net > 0 else ask) if net else "",
                 "fills": n * 5 % 9,
                 "traded": "60.00",
                 "worst": "60.00",
@@ -228,6 +232,8 @@ def session(markets: int = 6, steps: int = STEPS) -> dict[str, Any]:
         "fills": fills,
         "session_pnl": {
             "captured": f"{captured[-1] / 1e6:.6f}",
+            "exits": "0.000000",
+            "settlement": "0.000000",
             "drift": f"{drift[-1] / 1e6:.6f}",
             "fees": f"{fees[-1] / 1e6:.6f}",
             "profit": f"{(captured[-1] + drift[-1] - fees[-1]) / 1e6:.6f}",

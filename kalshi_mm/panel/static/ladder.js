@@ -60,8 +60,9 @@ export class Reasons {
     this.el = card("why", "Why", this.list);
   }
   draw(vm) {
-    const side = this.panel.side;
-    this.panel.memo.draw("why", [vm.market?.why, side], () => this.list.replaceChildren(...(vm.market?.why || []).map(r => this.reason(r, side))));
+    const side = this.panel.side, { why = [], profit = [] } = vm.market || {};
+    this.panel.memo.draw("why", [why, profit, side], () => this.list.replaceChildren(...why.map(r => this.reason(r, side)),
+      ...profit.map(text => h("p", { class: "more", "data-testid": "split" }, text))));
   }
   reason(r, side) {
     const past = r.past.map(([t, q, why]) => h("li", {}, h("time", {}, t), h("b", {}, q), h("span", { title: why }, why)));
