@@ -11,6 +11,7 @@ from hypothesis import settings
 os.environ["STATE_DIR"] = mkdtemp(prefix="kalshi_mm-tests-")
 atexit.register(shutil.rmtree, os.environ["STATE_DIR"], ignore_errors=True)
 os.environ["KALSHI_MM_ENV_FILE"] = ""
+os.environ["GUARDS"] = "none"  # a session that is tested quotes at once; tests of the guards name them
 
 # without it each run draws the same cases, so that a red test is a fault of the tree at hand
 EXPLORE = bool(os.environ.get("KALSHI_MM_EXPLORE"))

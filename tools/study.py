@@ -16,11 +16,12 @@ from typing import Annotated
 import typer
 from msgspec import structs, to_builtins
 
+from kalshi_mm.config import DEFAULT_GUARDS
 from kalshi_mm.engine.strategies import read_preset
 from kalshi_mm.research.data import days
 from kalshi_mm.research.fill_models import read_fill_models
 from kalshi_mm.research.study import Case, DaySums, digest_of, read_calibration, read_kept, run_cases
-from kalshi_mm.strategy.presets import Preset
+from kalshi_mm.strategy.presets import GUARDS, Preset
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("KALSHI_MM_DATA", ROOT.parent / "shared" / "data"))
@@ -68,8 +69,17 @@ def parts() -> dict[str, Preset]:
     }  # fmt: skip
 
 
+def guards() -> dict[str, Preset]:
+    "The original rule with each guard alone, and with those that are on out of the box"
+    original = read_preset("original", ROOT)
+    assert original
+    alone = {f"original + {name}": structs.replace(original, guards={name: {}}, provenance={}) for name in GUARDS}
+    out_of_the_box = dict.fromkeys(DEFAULT_GUARDS, dict[str, str]())
+    return alone | {"original, guarded": structs.replace(original, guards=out_of_the_box, provenance={})}
+
+
 def main(
-    names: Annotated[str, typer.Option("--rules", help="With ; between them; or parts: the preset without each.")] = "",
+    names: Annotated[str, typer.Option("--rules", help="With ; between them; or parts, or guards.")] = "",
     models: Annotated[str, typer.Option(help="Letters of C, O, K and J.")] = "CKJ",
     which: Annotated[str, typer.Option("--days", help="judged, chosen, all, or a day such as 2025-12-14.")] = "judged",
     seeds: Annotated[int, typer.Option(help="Draws of takers, queues and rivals; the model C has one.", min=1)] = 1,
@@ -78,8 +88,9 @@ def main(
     result: Annotated[Path | None, typer.Option("--json", help="Where to write all that is kept.")] = None,
 ) -> None:
     "Run rules on recorded days under fill models"
-    presets, began = rules() | parts(), time.time()
-    wanted = [n.strip() for n in names.split(";")] if names not in ("", "parts") else [*(parts() if names else rules())]
+    groups, began = {"": rules(), "parts": parts(), "guards": guards()}, time.time()
+    presets = {name: preset for group in groups.values() for name, preset in group.items()}
+    wanted = [*groups[names]] if names in groups else [n.strip() for n in names.split(";")]
     if unknown := set(wanted) - presets.keys(): raise typer.BadParameter(f"no rule {', '.join(unknown)}; {'; '.join(presets)}")
     if unknown := set(models) - read_fill_models()[0].models.keys(): raise typer.BadParameter(f"no model {', '.join(unknown)}")
     every = days(PRICES)

@@ -72,7 +72,7 @@ def run(
         raise fail("this would trade real money on Kalshi; confirm it with --confirm-live")
     for_s = seconds(for_) if for_ else None
     extra = options_of(speed=speed, seed=seed, data=data, day=day, regime=regime, faults=faults or None)
-    if settings.urls is None and speed is None: extra += ["--speed", "30"]
+    if settings.urls is None and speed is None: extra += ["--speed", "60"]
     guarded(trade(settings, extra, for_s, json, screen(), wait, quiet))
 
 # %% ../../nbs/cli/04_trading.ipynb #80171b43

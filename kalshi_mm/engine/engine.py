@@ -34,12 +34,11 @@ from .status import EngineStatus, Outcome, status
 from .strategies import choose
 from .verification import verify_empty
 from ..feed.feed import Feed, TwinFeed
-from ..maker.halting import BURST_MS
 from ..maker.maker import MarketMaker
 from ..maker.target_quotes import stopping
 from kalshi_mm.model.messages import (
-    Action, BudgetRead, BurstWindow, Cancel, CancelAll, Command, Event, FillSeen, FillUnread, GroupSeen,
-    ReadAccount,
+    Action, BudgetRead, Cancel, CancelAll, Command, Event, FillSeen, FillUnread, GroupSeen,
+    MarketSpeed, ReadAccount,
 )
 from ..model.numbers import KalshiMMError
 from ..model.types import is_ours
@@ -241,7 +240,7 @@ class Engine:
         for text in self.chosen.notes: self.note(text)
         self.discovery.first_ms = min(began_ms for _, _, began_ms, _ in past.sessions())
         self._loop.begin(left)
-        if self._speed != 1: self.inbox.put(BurstWindow(self.now_ms(), max(round(BURST_MS / self._speed), 1)))
+        if self._speed != 1: self.inbox.put(MarketSpeed(self.now_ms(), max(round(1000 * self._speed), 1)))
         opened = [m.open_ms for m in await self.discovery.look()]
         self.gateway.fills_since_ms = min([last_fill_ms or self.discovery.first_ms, *opened])  # whole lives of open markets
         await self.monitors.read_exchange()

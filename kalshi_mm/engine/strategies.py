@@ -139,6 +139,7 @@ def config_of(
         session, limits, s.quote_lifetime_s, s.stop_before_close_s, move_ticks=s.move_tolerance_ticks,
         size_percent=s.size_tolerance_percent, max_silent_ms=1000 * s.max_silent_s, max_age_ms=s.max_message_age_ms,
         max_skew_ms=s.max_clock_skew_ms, audit_every_ms=1000 * s.audit_every_s,
+        budgets={series: budget * DOLLAR for series, budget in s.budgets.items()},
     )  # fmt: skip
 
 
@@ -153,10 +154,13 @@ def make_maker(
         raise StrategyError(f"STRATEGY={settings.strategy}, and the preset is for {name}: set one of them")
     texts, notes = texts_for(name, settings, preset)
     strategy = make(find_class(name, "kalshi_mm.strategies", BUILT_IN, "quote"), texts, name)
+    asked = preset.guards if preset else dict.fromkeys(settings.guard_names, dict[str, str]())
     guards = {n: make(find_class(n, "kalshi_mm.guards", GUARDS, "objection"), {f"{n}_{k}": v for k, v in given.items()}, n, n)
-              for n, given in (preset.guards if preset else {}).items()}  # fmt: skip
+              for n, given in asked.items()}  # fmt: skip
     config, more = limited(config_of(settings, session), preset) if preset else (config_of(settings, session), [])
-    return MarketMaker(strategy, config, guards), notes + more
+    idle = [f"SERIES_BUDGETS has a budget for {s}, which TARGET_SERIES doesn't name" for s in settings.budgets
+            if s not in settings.series]  # fmt: skip
+    return MarketMaker(strategy, config, guards), notes + more + idle
 
 
 class Chosen(NamedTuple):

@@ -13,7 +13,7 @@ from .account import Account
 from .books import Books
 from .commands import Commands
 from .controls import Controls
-from .halting import Watch
+from .halting import BURST_MS, Watch
 from .market_state import MarketState
 from .markets import Markets
 from .orders import Orders
@@ -23,10 +23,10 @@ from .reconcile import Reconciler
 from .views import Views, Watched
 from .decisions import Decisions
 from kalshi_mm.model.messages import (
-    AccountRead, AccountUnread, Action, BookDelta, BookRead, BookSnapshot, BookStale, BudgetRead, BurstWindow, ClockRead,
-    Command, Connection, Decide, Event, ExchangeStatus, FeedHealth, FillSeen, FillUnread, GroupSeen, MarketListed, MarketSettled,
-    MarketStatus, MarketUnclear, OrderAmended, OrderCanceled, OrderGone, OrderPlaced, OrderSeen, OrderUnclear, Restored,
-    Trade, WriteRejected, WriteUnknown,
+    AccountRead, AccountUnread, Action, BookDelta, BookRead, BookSnapshot, BookStale, BudgetRead, ClockRead, Command,
+    Connection, Decide, Event, ExchangeStatus, FeedHealth, FillSeen, FillUnread, GroupSeen, MarketListed, MarketSettled,
+    MarketSpeed, MarketStatus, MarketUnclear, OrderAmended, OrderCanceled, OrderGone, OrderPlaced, OrderSeen, OrderUnclear,
+    Restored, Trade, WriteRejected, WriteUnknown,
 )
 from ..model.numbers import Money
 from ..model.types import Order, Position
@@ -55,7 +55,7 @@ class EventRouter:
             OrderSeen: account.order_seen, OrderUnclear: account.order_unclear, FillSeen: self._fill_seen,
             FillUnread: account.fill_unread, BudgetRead: decisions.gate.left_over.budget.take,
             AccountRead: account.read, AccountUnread: account.unread,
-            BurstWindow: self._burst_window, Restored: self._restored, Command: commands.do,
+            MarketSpeed: self._market_speed, Restored: self._restored, Command: commands.do,
             Decide: lambda e: decisions.decide(e.ts_ms),
         }  # fmt: skip
         for answer in (OrderPlaced, OrderAmended, OrderCanceled, OrderGone, WriteRejected, WriteUnknown):
@@ -98,7 +98,9 @@ class EventRouter:
         self._watch.set("paused", f"the exchange is {'paused for trading' if e.exchange_active else 'closed'}", e.ts_ms)
         self._account.elsewhere_cancels.explained()
 
-    def _burst_window(self, e: BurstWindow) -> None: self._watch.burst_ms = e.ms
+    def _market_speed(self, e: MarketSpeed) -> None:
+        self._live.market_ms_per_s = e.ms_per_s
+        self._watch.burst_ms = max(1000 * BURST_MS // e.ms_per_s, 1)
 
     def _order_group(self, e: GroupSeen) -> None:
         if e.change == "adopted": self.group_id = e.group_id
@@ -131,7 +133,7 @@ class MarketMaker:
     ):
         self.live, self.controls, self.outbox = LiveParameters(strategy, config, guards), Controls(), Outbox()
         self.watch = Watch(self.outbox.notify)
-        self.markets = Markets(self.watch)
+        self.markets = Markets(self.watch, config.budgets)
         self.account = Account(self.live, self.markets, self.controls, self.watch, self.outbox)
         self.books = Books(self.markets.listed, self.account.orders, self.markets.touch, self.outbox.notify, self.watch.set)
         commands = Commands(self.live, self.markets, self.controls, self.account, self.watch, self.outbox)

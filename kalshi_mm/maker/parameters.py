@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from msgspec import DecodeError, Struct, json, structs
 
 from .requoting import Churn
+from ..model.numbers import Money
 from ..risk.limits import Limits
 from ..strategy.guards import Guard
 from ..strategy.parameters import BadParameter, Parameter, StrategyError, declared, with_changes
@@ -36,6 +37,7 @@ class Config(Struct, frozen=True):
     max_age_ms: int = 3_000  # of a message on arrival
     max_skew_ms: int = 2_000  # between the exchange's clock and ours
     audit_every_ms: int = 60_000  # between comparisons of a book with REST
+    budgets: dict[str, Money] = {}  # of capital, by series; a series without one has no bound
 
     @property
     def churn(self) -> Churn:
@@ -79,6 +81,7 @@ class LiveParameters:
 
     def __init__(self, strategy: Strategy, config: Config, guards: Mapping[str, Guard] | None = None):
         self.strategy, self.config, self.guards = strategy, config, dict(guards or {})
+        self.market_ms_per_s = 1000  # market time in a second of the clock
         for taken in {"params", "limits", "config"} & self.guards.keys(): raise StrategyError(f"no guard can be named {taken}")
         owners: dict[str, Strategy | Guard] = {"params": strategy, **self.guards}
         tables = [declared(type(p), at) for at, owner in owners.items() if (p := _params_of(owner)) is not None]

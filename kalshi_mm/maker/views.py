@@ -85,7 +85,7 @@ class Views:
         return View(
             slot.market, bids, asks, slot.position, slot.fees, now_ms, self._risk(slot),
             self._own(slot, now_ms) if ticker in self._orders.own.open_in else (),
-            self.watched.prints.get(ticker, ()), self._event(slot) if looks.event else None,
+            self.watched.prints.get(ticker, ()), self._event(slot) if looks.event else None, self._live.market_ms_per_s,
         )  # fmt: skip
 
     def _risk(self, slot: MarketState) -> Risk:

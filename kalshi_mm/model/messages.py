@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Event', 'Action', 'MarketListed', 'MarketStatus', 'MarketUnclear', 'MarketSettled', 'BookSnapshot', 'BookDelta',
            'BookRead', 'BookStale', 'Trade', 'Connection', 'FeedHealth', 'ClockRead', 'BudgetRead', 'ExchangeStatus',
-           'BurstWindow', 'Decide', 'Verb', 'OrderPlaced', 'OrderAmended', 'OrderCanceled', 'OrderGone',
+           'MarketSpeed', 'Decide', 'Verb', 'OrderPlaced', 'OrderAmended', 'OrderCanceled', 'OrderGone',
            'WriteRejected', 'WriteUnknown', 'OrderSeen', 'OrderUnclear', 'FillSeen', 'FillUnread', 'GroupSeen',
            'AccountRead', 'AccountUnread', 'Restored', 'Command', 'Place', 'Amend', 'Cancel', 'CancelAll',
            'ReadAccount', 'ReadBooks', 'Notify']
@@ -131,10 +131,10 @@ class ExchangeStatus(_Event, frozen=True):
     trading_active: bool  # orders can be placed
 
 
-class BurstWindow(_Event, frozen=True):
-    "The wall time over which fills are added up, where the exchange's day is accelerated"
+class MarketSpeed(_Event, frozen=True):
+    "How fast a market day passes: as the clock, or faster where a sandbox is accelerated"
 
-    ms: int
+    ms_per_s: int  # market milliseconds in a second of the clock, above zero
 
 
 class Decide(_Event, frozen=True):
@@ -279,7 +279,7 @@ class Command(_Event, frozen=True):
 
 Event: TypeAlias = (
     MarketListed | MarketStatus | MarketUnclear | MarketSettled | BookSnapshot | BookDelta | BookRead | BookStale | Trade
-    | Connection | FeedHealth | ClockRead | BudgetRead | ExchangeStatus | BurstWindow | Decide | OrderPlaced | OrderAmended
+    | Connection | FeedHealth | ClockRead | BudgetRead | ExchangeStatus | MarketSpeed | Decide | OrderPlaced | OrderAmended
     | OrderCanceled | OrderGone | WriteRejected | WriteUnknown | OrderSeen | OrderUnclear | FillSeen | FillUnread | GroupSeen
     | AccountRead | AccountUnread | Restored | Command
 )

@@ -191,7 +191,8 @@ def gauges(s: Json) -> list[dict[str, Any]]:
     ]  # fmt: skip
     if "max_drawdown" in values: rows.insert(3, _gauge("Drawdown", parse_money(m["drawdown"]), _limit(values, "max_drawdown", 6),
                                                        "money"))
-    return rows
+    return rows + [_gauge(f"At work in {q['series']}", parse_money(q["capital"]), parse_money(q["budget"]), "money")
+                   for q in m.get("series", ()) if q["budget"]]
 
 
 def _limit(values: Mapping[str, str], name: str, places: int) -> int:

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..config import Settings
+from ..config import NO_GUARDS, Settings
 from ..engine.journal import Began, Journal, JournalError
 from ..engine.strategies import make_maker
 from ..maker.maker import MarketMaker
@@ -137,6 +137,7 @@ def core_of(
 ) -> MarketMaker:  # ValueError if this version can't read its settings
     "A new core like the session's"
     known = {name: text for name, text in began.settings.items() if name in Settings.model_fields}
+    known.setdefault("guards", NO_GUARDS)  # before there was such a setting
     text = began.settings.get("preset_text", "")  # as it was then: its file may be another one by now
     settings = Settings(_env_file=None, **known)  # type: ignore[call-arg, arg-type]
     return make_maker(settings, began.session, parse_preset(text, "its preset") if text else None)[0]

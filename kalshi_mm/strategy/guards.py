@@ -89,7 +89,7 @@ class Opening:
 
     def objection(self, view: View, quote: Quote) -> str:
         "Return how long the market has been open, if that is not long enough"
-        open_min = (view.now_ms - view.market.open_ms) // 60_000
+        open_min = view.passed_ms(view.market.open_ms) // 60_000
         if open_min >= self.params.minutes or reduces(view, quote): return ""
         return f"open for {open_min} minutes of {self.params.minutes}"
 
@@ -106,19 +106,19 @@ class Young:
 
     def __init__(self, params: YoungParams):
         self.params = params
-        self._since_ms: dict[str, int] = {}  # by ticker: UTC, since when the spread has been wide
+        self._since_ms: dict[str, int] = {}  # by ticker: market ms, since when the spread has been wide
 
     def watch(self, view: View) -> None:
         "Note when the spread became wide"
         spread = spread_of(view)
         if spread is None or spread < self.params.spread: self._since_ms.pop(view.market.ticker, None)
-        else: self._since_ms.setdefault(view.market.ticker, view.now_ms)
+        else: self._since_ms.setdefault(view.market.ticker, view.market_ms)
 
     def objection(self, view: View, quote: Quote) -> str:
         "Return how young the spread is, if it is too young"
         since_ms = self._since_ms.get(view.market.ticker)
-        if since_ms is None or view.now_ms - since_ms >= 1000 * self.params.seconds or reduces(view, quote): return ""
-        return f"the spread is {(view.now_ms - since_ms) // 1000} s old, of {self.params.seconds}"
+        if since_ms is None or view.market_ms - since_ms >= 1000 * self.params.seconds or reduces(view, quote): return ""
+        return f"the spread is {(view.market_ms - since_ms) // 1000} s old, of {self.params.seconds}"
 
 
 class AloneParams(Struct, frozen=True):
@@ -158,14 +158,14 @@ class Jump:
 
     def __init__(self, params: JumpParams):
         self.params = params
-        self._middles: dict[str, deque[tuple[int, Price]]] = {}  # by ticker: (UTC ms, twice the middle), oldest first
-        self._calm_ms: dict[str, int] = {}  # by ticker or event: UTC, until when nothing is quoted
+        self._middles: dict[str, deque[tuple[int, Price]]] = {}  # by ticker: (market ms, twice the middle), oldest first
+        self._calm_ms: dict[str, int] = {}  # by ticker or event: market ms, until when nothing is quoted
 
     def watch(self, view: View) -> None:
         "Compare the middle with the one of some seconds ago"
         spread = spread_of(view)
         if spread is None or spread <= 0 or view.bid is None: return
-        now_ms, window_ms, twice = view.now_ms, 1000 * self.params.seconds, 2 * view.bid[0] + spread
+        now_ms, window_ms, twice = view.market_ms, 1000 * self.params.seconds, 2 * view.bid[0] + spread
         seen = self._middles.setdefault(view.market.ticker, deque())
         if not seen or seen[-1][1] != twice: seen.append((now_ms, twice))
         while len(seen) > 1 and seen[1][0] <= now_ms - window_ms: seen.popleft()  # the first is the one in force then
@@ -176,7 +176,7 @@ class Jump:
     def objection(self, view: View, quote: Quote) -> str:
         "Return how long it is quiet after a jump"
         m = view.market
-        left_ms = max(self._calm_ms.get(m.ticker, 0), self._calm_ms.get(m.event_ticker, 0)) - view.now_ms
+        left_ms = max(self._calm_ms.get(m.ticker, 0), self._calm_ms.get(m.event_ticker, 0)) - view.market_ms
         if left_ms <= 0 or reduces(view, quote): return ""
         p, left_s = self.params, (left_ms + 999) // 1000
         return f"the middle moved {cents(p.move)} in {p.seconds} s; quiet for {left_s} s more"
@@ -189,7 +189,7 @@ class RegimeParams(Struct, frozen=True):
     "The parameters of `Regime`"
 
     spread: Annotated[Price, Within("cents", "1", "50", "that counts as wide")] = 3 * CENT
-    percent: Annotated[int, Within("percent", "1", "99", "of the time, from which wide spreads are usual")] = 25
+    percent: Annotated[int, Within("percent", "1", "99", "of the time, from which wide spreads are usual")] = 15
     minutes: Annotated[int, Within("minutes", "5", "1440", "over which the time is added up")] = 30
     first_minutes: Annotated[int, Within("minutes", "0", "1440", "to watch before anything is quoted")] = 10
 
@@ -199,27 +199,27 @@ class Regime:
 
     def __init__(self, params: RegimeParams):
         self.params = params
-        self._last: dict[str, tuple[int, bool]] = {}  # by ticker: UTC ms of the last look, and whether the spread was wide then
+        self._last: dict[str, tuple[int, bool]] = {}  # by ticker: market ms of the last look, and if it was wide
         self._minutes: dict[str, deque[list[int]]] = {}  # by event: [minute, wide ms, all ms], oldest first
-        self._first_ms: dict[str, int] = {}  # by event: UTC of the first look
+        self._first_ms: dict[str, int] = {}  # by event: market ms of the first look
 
     def watch(self, view: View) -> None:
         "Add up the time since the last look at this market"
         m, spread = view.market, spread_of(view)
-        since_ms, was_wide = self._last.get(m.ticker, (view.now_ms, False))
-        self._last[m.ticker] = view.now_ms, spread is not None and spread >= self.params.spread
-        self._first_ms.setdefault(m.event_ticker, view.now_ms)
-        minutes, passed_ms = self._minutes.setdefault(m.event_ticker, deque()), min(view.now_ms - since_ms, _DARK_MS)
-        if not minutes or minutes[-1][0] != view.now_ms // 60_000: minutes.append([view.now_ms // 60_000, 0, 0])
+        since_ms, was_wide = self._last.get(m.ticker, (view.market_ms, False))
+        self._last[m.ticker] = view.market_ms, spread is not None and spread >= self.params.spread
+        self._first_ms.setdefault(m.event_ticker, view.market_ms)
+        minutes, passed_ms = self._minutes.setdefault(m.event_ticker, deque()), min(view.market_ms - since_ms, _DARK_MS)
+        if not minutes or minutes[-1][0] != view.market_ms // 60_000: minutes.append([view.market_ms // 60_000, 0, 0])
         minutes[-1][1] += passed_ms if was_wide else 0
         minutes[-1][2] += passed_ms
-        while minutes[0][0] <= view.now_ms // 60_000 - self.params.minutes: minutes.popleft()
+        while minutes[0][0] <= view.market_ms // 60_000 - self.params.minutes: minutes.popleft()
 
     def objection(self, view: View, quote: Quote) -> str:
         "Return how rare wide spreads are, if they are"
         event, p = view.market.event_ticker, self.params
         if reduces(view, quote): return ""
-        watched = (view.now_ms - self._first_ms.get(event, view.now_ms)) // 60_000
+        watched = (view.market_ms - self._first_ms.get(event, view.market_ms)) // 60_000
         if watched < p.first_minutes: return f"watched for {watched} of {p.first_minutes} minutes"
         wide_ms, all_ms = (sum(m[n] for m in self._minutes.get(event, ())) for n in (1, 2))
         if 100 * wide_ms >= p.percent * all_ms: return ""

@@ -95,6 +95,19 @@ class View(Struct, frozen=True):
     own: tuple[OwnOrder, ...] = ()  # our orders in this market, bids first
     prints: tuple[Print, ...] = ()  # newest last; empty unless the strategy looks at them
     event: EventSummary | None = None  # None unless the strategy looks at it
+    market_ms_per_s: int = 1000  # market time in a second of the clock: more where a sandbox's day is accelerated
+
+    @property
+    def market_ms(self) -> int:
+        "Now in market time; only differences mean something"
+        return self.passed_ms(0)
+
+    def passed_ms(
+        self,
+        since_ms: int,  # UTC
+    ) -> int:
+        "Market time since then"
+        return (self.now_ms - since_ms) * self.market_ms_per_s // 1000
 
     @property
     def bid(self) -> Level | None:

@@ -160,7 +160,7 @@ def main() -> None:
         runs: dict[str, dict[str, list[float]]] = {}
         for name, checkout in (("other", options.against), ("this", here)):
             if checkout is None: continue
-            env = os.environ | {"PYTHONPATH": str(checkout.resolve())}
+            env = os.environ | {"PYTHONPATH": str(checkout.resolve()), "GUARDS": "none"}  # it quotes at once
             command = [sys.executable, __file__, "--one", kind, "--moves", str(options.moves)]
             out = subprocess.run(command, env=env, cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
             runs[name] = json.loads(out.stdout.splitlines()[-1])

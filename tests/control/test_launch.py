@@ -34,7 +34,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     try:
         at = exchange.json("rest")
         given = Settings(kalshi_rest_url=at["rest"], kalshi_ws_url=at["ws"], kalshi_api_key_id=at["key_id"],
-                         kalshi_private_key_file=at["key_file"], control_port=0, state_dir=tmp_path / "state")
+                         kalshi_private_key_file=at["key_file"], control_port=0, state_dir=tmp_path / "state", guards="none")
         yield given
         for running in Running.all(given):
             if running.listens:

@@ -7,7 +7,6 @@ from kalshi_mm.model.messages import (
     AccountRead,
     AccountUnread,
     BookSnapshot,
-    BurstWindow,
     ClockRead,
     Command,
     Connection,
@@ -17,6 +16,7 @@ from kalshi_mm.model.messages import (
     FeedHealth,
     FillSeen,
     MarketListed,
+    MarketSpeed,
     MarketStatus,
     MarketUnclear,
     Notify,
@@ -94,9 +94,9 @@ def test_a_market_that_stops_trading_explains_the_end_of_its_orders_and_so_does_
 
 
 @pytest.mark.parametrize(("apart_ms", "halts"), [(4999, True), (5000, False)])
-def test_fills_are_added_up_over_the_window_that_the_exchange_names(apart_ms: int, halts: bool):
+def test_fills_are_added_up_over_fifteen_seconds_of_the_market(apart_ms: int, halts: bool):
     maker = quoting()
-    maker.handle(BurstWindow(T, 5000))
+    maker.handle(MarketSpeed(T, 3000))  # 15 s of the market are 5 s of the clock
     for n, ms in ((1, 0), (2, apart_ms)):
         maker.handle(FillSeen(T + ms, Fill(f"t{n}", "h", "X", Side.BID, 4300, 500, 0, False, T + ms)))
     assert ("fill_burst" in maker.halts.active) == halts

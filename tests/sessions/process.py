@@ -19,7 +19,7 @@ COMMAND = [sys.executable, "-P", "-m", "kalshi_mm.cli.main"]
 def environment(folder: Path, **more: str) -> dict[str, str]:
     "This process's environment without its own settings, with a state folder of the test's"
     clean = {k: v for k, v in os.environ.items() if not k.startswith("KALSHI_")}  # so a `.env` in the folder is read
-    return clean | {"STATE_DIR": str(folder / "state"), "COLUMNS": "160"} | more
+    return clean | {"STATE_DIR": str(folder / "state"), "COLUMNS": "160", "GUARDS": "none"} | more  # it quotes at once
 
 
 class Process:
