@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, ValidationError
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -245,7 +245,9 @@ def tell_again(
     try: maker = core_of(began)
     except (ValueError, StrategyError) as e:
         raise ReplayError(f"session {session} of version {began.version} can't be set up again: {e}") from e
-    done = replay(maker, journal.records.read(session), ended_ms is not None)
+    try: done = replay(maker, journal.records.read(session), ended_ms is not None)
+    except ValidationError as e:
+        raise ReplayError(f"the record of session {session}, version {began.version}, can't be read by this version: {e}") from e
     out.print(timeline_table(done.lines, ticker, answers))
     out.print(f"Session {session}, version {began.version}. {verdict(done)}", style="bold red" if done.differences else "")
     return 1 if done.differences else 0
