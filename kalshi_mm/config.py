@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HOSTS', 'DEFAULT_STRATEGY', 'DEFAULT_GUARDS', 'NO_GUARDS', 'ALIASES', 'SECRETS', 'SEARCH', 'Env', 'default_state_dir',
-           'Settings', 'setting_text', 'SettingsError', 'find_env_file', 'env_values', 'misspelt', 'is_path',
-           'load_settings', 'settings_for_kill']
+           'Settings', 'guard_names', 'budgets', 'setting_text', 'SettingsError', 'find_env_file', 'env_values',
+           'misspelt', 'is_path', 'load_settings', 'settings_for_kill']
 
 # %% ../nbs/02_config.ipynb #8011acec
 import os
@@ -204,17 +204,6 @@ class Settings(BaseSettings):
         return tuple(self.target_series.split(","))
 
     @property
-    def budgets(self) -> dict[str, int]:
-        "The dollars that may be at work in each series that has a budget"
-        pairs = [part.split(":") for part in filter(None, self.series_budgets.split(","))]
-        return {series: int(dollars) for series, dollars in pairs}
-
-    @property
-    def guard_names(self) -> tuple[str, ...]:
-        "The guards that are on without a preset"
-        return () if self.guards == NO_GUARDS else tuple(self.guards.split(","))
-
-    @property
     def aliases(self) -> dict[str, str]:
         "The parameters of the default strategy, which have settings of their own: {name: value in its unit}"
         return {name: str(getattr(self, name)) for name in ALIASES}
@@ -252,6 +241,17 @@ class Settings(BaseSettings):
         return (rest.rstrip("/"), ws) if rest and ws else None
 
 # %% ../nbs/02_config.ipynb #b1080e43
+def guard_names(settings: Settings) -> tuple[str, ...]:
+    "The guards that are on without a preset"
+    return () if settings.guards == NO_GUARDS else tuple(settings.guards.split(","))
+
+
+def budgets(settings: Settings) -> dict[str, int]:
+    "The dollars that may be at work in each series that has a budget"
+    pairs = [part.split(":") for part in filter(None, settings.series_budgets.split(","))]
+    return {series: int(dollars) for series, dollars in pairs}
+
+
 SECRETS = frozenset(name for name, field in Settings.model_fields.items() if field.annotation is SecretStr)  # never shown or kept
 
 

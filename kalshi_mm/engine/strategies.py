@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from msgspec import structs
 
-from ..config import ALIASES, DEFAULT_STRATEGY, Settings, is_path
+from ..config import ALIASES, DEFAULT_STRATEGY, Settings, budgets, guard_names, is_path
 from ..maker.maker import MarketMaker
 from ..maker.parameters import HIGHER_IS_SAFER, SESSION_PARAMETERS, Config
 from ..model.numbers import CONTRACT, DOLLAR
@@ -139,7 +139,7 @@ def config_of(
         session, limits, s.quote_lifetime_s, s.stop_before_close_s, move_ticks=s.move_tolerance_ticks,
         size_percent=s.size_tolerance_percent, max_silent_ms=1000 * s.max_silent_s, max_age_ms=s.max_message_age_ms,
         max_skew_ms=s.max_clock_skew_ms, audit_every_ms=1000 * s.audit_every_s,
-        budgets={series: budget * DOLLAR for series, budget in s.budgets.items()},
+        budgets={series: budget * DOLLAR for series, budget in budgets(s).items()},
     )  # fmt: skip
 
 
@@ -154,11 +154,11 @@ def make_maker(
         raise StrategyError(f"STRATEGY={settings.strategy}, and the preset is for {name}: set one of them")
     texts, notes = texts_for(name, settings, preset)
     strategy = make(find_class(name, "kalshi_mm.strategies", BUILT_IN, "quote"), texts, name)
-    asked = preset.guards if preset else dict.fromkeys(settings.guard_names, dict[str, str]())
+    asked = preset.guards if preset else dict.fromkeys(guard_names(settings), dict[str, str]())
     guards = {n: make(find_class(n, "kalshi_mm.guards", GUARDS, "objection"), {f"{n}_{k}": v for k, v in given.items()}, n, n)
               for n, given in asked.items()}  # fmt: skip
     config, more = limited(config_of(settings, session), preset) if preset else (config_of(settings, session), [])
-    idle = [f"SERIES_BUDGETS has a budget for {s}, which TARGET_SERIES doesn't name" for s in settings.budgets
+    idle = [f"SERIES_BUDGETS has a budget for {s}, which TARGET_SERIES doesn't name" for s in budgets(settings)
             if s not in settings.series]  # fmt: skip
     return MarketMaker(strategy, config, guards), notes + more + idle
 

@@ -235,8 +235,8 @@ class OwnError(Struct, frozen=True):
         real, backtest = self.cents
         return (f"{self.real / CONTRACT:g} contracts filled at {real:+.2f} c; the backtest has {self.backtest / CONTRACT:g} at "
                 f"{backtest:+.2f} c, so its error is {self.error:+.2f} c a contract. Missed {_share(self.missed, self.real)}, "
-                f"extra {_share(self.extra, self.backtest)}; matched prices are {self.price_off:.2f} c apart, the backtest's fill is "
-                f"{self.later_ms} ms later.")  # fmt: skip
+                f"extra {_share(self.extra, self.backtest)}; matched prices are {self.price_off:.2f} c apart, "
+                f"the backtest's fill is {self.later_ms} ms later.")  # fmt: skip
 
 
 def _cents(money: Money, n: Count) -> float: return money / n / CENT if n else 0.0

@@ -13,7 +13,15 @@ from kalshi_mm.model.numbers import CENT
 from kalshi_mm.model.types import Fill
 from kalshi_mm.research.backtest import Backtest
 from kalshi_mm.research.session_backtest import (
-    _OURS, Record, Recorded, SessionBacktest, compare, final_values, order_delays, own_error, real_fills,
+    _OURS,
+    Record,
+    Recorded,
+    SessionBacktest,
+    compare,
+    final_values,
+    order_delays,
+    own_error,
+    real_fills,
 )
 from kalshi_mm.sandbox.matching import Exchange
 from kalshi_mm.sandbox.simulated import SimulatedDay
