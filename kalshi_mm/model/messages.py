@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['Event', 'Action', 'MarketListed', 'MarketStatus', 'MarketUnclear', 'MarketSettled', 'BookSnapshot', 'BookDelta',
            'BookRead', 'BookStale', 'Trade', 'Connection', 'FeedHealth', 'ClockRead', 'BudgetRead', 'ExchangeStatus',
-           'BurstWindow', 'Decide', 'Verb', 'OrderPlaced', 'OrderAmended', 'OrderCanceled', 'OrderGone',
-           'WriteRejected', 'WriteUnknown', 'OrderSeen', 'OrderUnclear', 'FillSeen', 'FillUnread', 'GroupSeen',
-           'AccountRead', 'AccountUnread', 'Restored', 'Command', 'Place', 'Amend', 'Cancel', 'CancelAll',
-           'ReadAccount', 'ReadBooks', 'Notify']
+           'BurstWindow', 'ProgrammesRead', 'IncentivePaid', 'Decide', 'Verb', 'OrderPlaced', 'OrderAmended',
+           'OrderCanceled', 'OrderGone', 'WriteRejected', 'WriteUnknown', 'OrderSeen', 'OrderUnclear', 'FillSeen',
+           'FillUnread', 'GroupSeen', 'AccountRead', 'AccountUnread', 'Restored', 'Command', 'Place', 'Amend', 'Cancel',
+           'CancelAll', 'ReadAccount', 'ReadBooks', 'Notify']
 
 # %% ../../nbs/model/03_messages.ipynb #42f33c67
 from enum import StrEnum
@@ -17,7 +17,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from .numbers import Count, Money, Price
-from .types import Fill, Market, Order, Position, Side, UnreadFill
+from .types import Earned, Fill, Market, Order, Position, Programme, Side, UnreadFill
 
 # %% ../../nbs/model/03_messages.ipynb #3e81cc98
 class _Event(Struct, frozen=True, tag=True, tag_field="t"):
@@ -135,6 +135,20 @@ class BurstWindow(_Event, frozen=True):
     "The wall time over which fills are added up, where the exchange's day is accelerated"
 
     ms: int
+
+
+class ProgrammesRead(_Event, frozen=True):
+    "The liquidity programmes of the markets that are followed: those that run, and those to come"
+
+    programmes: tuple[Programme, ...]
+    second_ms: int = 1000  # of the wall clock, in which a second of the market passes
+
+
+class IncentivePaid(_Event, frozen=True):
+    "A credit that the balance shows and finished programmes explain"
+
+    money: Money
+    programmes: tuple[str, ...]  # their ids
 
 
 class Decide(_Event, frozen=True):
@@ -267,6 +281,8 @@ class Restored(_Event, frozen=True):
     parameters: tuple[tuple[str, str], ...] = ()  # (name, value in its unit) of those that a person has set
     sessions: tuple[str, ...] = ()  # earlier ones; their orders that still rest are ours to cancel
     profit: Money = 0  # of all markets that have paid
+    earned: tuple[Earned, ...] = ()  # in programmes that haven't been paid
+    incentives: Money = 0  # paid by programmes, of all time
 
 
 class Command(_Event, frozen=True):
@@ -279,9 +295,9 @@ class Command(_Event, frozen=True):
 
 Event: TypeAlias = (
     MarketListed | MarketStatus | MarketUnclear | MarketSettled | BookSnapshot | BookDelta | BookRead | BookStale | Trade
-    | Connection | FeedHealth | ClockRead | BudgetRead | ExchangeStatus | BurstWindow | Decide | OrderPlaced | OrderAmended
-    | OrderCanceled | OrderGone | WriteRejected | WriteUnknown | OrderSeen | OrderUnclear | FillSeen | FillUnread | GroupSeen
-    | AccountRead | AccountUnread | Restored | Command
+    | Connection | FeedHealth | ClockRead | BudgetRead | ExchangeStatus | BurstWindow | ProgrammesRead | IncentivePaid | Decide
+    | OrderPlaced | OrderAmended | OrderCanceled | OrderGone | WriteRejected | WriteUnknown | OrderSeen | OrderUnclear | FillSeen
+    | FillUnread | GroupSeen | AccountRead | AccountUnread | Restored | Command
 )
 
 # %% ../../nbs/model/03_messages.ipynb #9564d98b
