@@ -58,6 +58,7 @@ class Meter:
         self.last: Look | None = None
         self.at_ms = 0  # UTC, up to which time is counted
         self._span: list[tuple[int, int]] = []  # of the second under way, by reading: the least and the most
+        self._before: list[tuple[int, int]] = []  # of the one before it
 
     @property
     def programme(self) -> Programme:
@@ -68,11 +69,12 @@ class Meter:
         "Let the last look stand up to now, and this one from now on"
         self._count(now_ms)
         self.last, self.at_ms = look, now_ms
-        if look is None: self._span = []
+        if look is None: self._span, self._before = [], []
         else:
             bounds, begins = [_bounds(look, n) for n in (0, 1)], (now_ms - self.programme.start_ms) % self.second_ms == 0
             before = bounds if begins or not self._span else self._span
-            self._span = [(min(a[0], b[0]), max(a[1], b[1])) for a, b in zip(before, bounds, strict=True)]
+            self._span = [_wide(*pair) for pair in zip(before, bounds, strict=True)]
+            self._before = self._before or self._span
 
     def _count(self, now_ms: int) -> None:
         p, look = self.programme, self.last
@@ -94,11 +96,15 @@ class Meter:
         begun_ms = since_ms - (since_ms - start_ms) % second_ms  # of the second under way
         next_ms = min(begun_ms + second_ms, end_ms)
         if until_ms < next_ms: return tally.least, tally.most
-        (low, high), (least, most) = _bounds(look, n), self._span[n]
+        now, span = _bounds(look, n), self._span[n]
         last_ms = end_ms if until_ms == end_ms else until_ms - (until_ms - start_ms) % second_ms
-        first_ms, more_ms = next_ms - begun_ms, last_ms - next_ms
-        self._span[n] = low, high
-        return tally.least + least * first_ms + low * more_ms, tally.most + most * first_ms + high * more_ms
+        second, third_ms = min(last_ms, next_ms + second_ms) - next_ms, max(last_ms - next_ms - second_ms, 0)
+        parts = (_wide(self._before[n], span), next_ms - begun_ms), (_wide(span, now), second), (now, third_ms)
+        self._before[n], self._span[n] = now if second else span, now
+        return tally.least + sum(b[0] * ms for b, ms in parts), tally.most + sum(b[1] * ms for b, ms in parts)
+
+
+def _wide(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]: return min(a[0], b[0]), max(a[1], b[1])
 
 
 def _bounds(look: Look, reading: int) -> tuple[int, int]:

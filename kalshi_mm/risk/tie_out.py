@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, structs
 
-from ..model.incentives import payments
+from ..model.incentives import paid_now, payments
 from ..model.numbers import CENT, CONTRACT, DOLLAR, ONE, Count, Money, Price, contracts, cost, dollars
 from ..model.types import Earned, Fill, Order, Side
 
@@ -68,6 +68,7 @@ class Tie(Struct, frozen=True):
     moved: tuple[str, ...] = ()  # positions that fills and settlements don't explain, a sentence each
     incentives: Money = 0  # paid by liquidity programmes, for which the exchange has no line
     rule: str = ""  # of their scoring that explains it
+    counted: Money = 0  # what our own count made of it
 
     @property
     def expected(self) -> Money:
@@ -88,7 +89,8 @@ class Tie(Struct, frozen=True):
     @property
     def verdict(self) -> str:
         "One line"
-        paid = f"; {dollars(self.incentives)} were paid by liquidity programmes, {self.rule}" if self.incentives else ""
+        paid = f"; liquidity programmes paid {dollars(self.incentives)} {self.rule}, our own count was {dollars(self.counted)}" \
+            if self.incentives else ""
         if self.ties: return f"the books tie: {dollars(self.closing)} at the exchange{paid}"
         off = [f"{dollars(self.difference)} of the balance is unexplained"] if self.difference else []
         return f"the books don't tie: {'; '.join([*off, *self.moved])}"
@@ -144,5 +146,6 @@ def credited(
         for rule, tallies in (("by the filing's rule", filing), ("by the help page's rule", help_page)):
             bounds = [payments(tally, e.programme) for e, tally in zip(over, tallies, strict=True)]
             if sum(low for low, _ in bounds) <= off <= sum(high for _, high in bounds):
-                return structs.replace(tie, incentives=off, rule=rule)
+                counted = sum(paid_now(tally, e.programme) for e, tally in zip(over, tallies, strict=True))
+                return structs.replace(tie, incentives=off, rule=rule, counted=counted)
     return tie
