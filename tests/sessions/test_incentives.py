@@ -2,6 +2,7 @@
 import asyncio
 import json
 import urllib.request
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +16,7 @@ from kalshi_mm.engine.journal import Journal
 from kalshi_mm.engine.kill_latch import Latch
 from kalshi_mm.maker.maker import MarketMaker
 from kalshi_mm.model.incentives import paid_now, payments
-from kalshi_mm.model.numbers import DOLLAR, dollars
+from kalshi_mm.model.numbers import DOLLAR, dollars, parse_money
 from kalshi_mm.sandbox.server import Sandbox, build, wall_ms
 from kalshi_mm.sandbox.traffic import MarketClock
 from tests.sandbox.kit import MARKETS, running
@@ -29,13 +30,18 @@ def added(root: str, **asked: Any) -> dict[str, Any]:
     with urllib.request.urlopen(request, timeout=10) as answer: return dict(json.load(answer))
 
 
-async def until(sandbox: Sandbox, programme_id: str, within_s: float = 30) -> None:
-    "Wait until a programme has been paid"
-    async with asyncio.timeout(within_s):
-        while not sandbox.day.incentives.plans[programme_id].programme.paid_out: await asyncio.sleep(0.02)
+async def until(look: Callable[[], object], what: str) -> None:
+    "Look until it is true"
+    for _ in range(3000):
+        if look(): return
+        await asyncio.sleep(0.02)  # between looks at a condition
+    raise AssertionError(f"not within a minute: {what}")
 
 
-def test_a_hundred_beside_nine_hundred_is_paid_a_tenth_and_99_cents_are_nothing_and_nobody_else_hears_of_it(tmp_path: Path) -> None:
+def paid_out(sandbox: Sandbox) -> bool: return all(p.programme.paid_out for p in sandbox.day.incentives.plans.values())
+
+
+def test_a_hundred_beside_nine_hundred_is_paid_a_tenth_99_cents_are_nothing_and_nobody_hears_of_it(tmp_path: Path) -> None:
     async def session() -> None:
         ticker = MARKETS[0].ticker
         async with running(tmp_path, clock=MarketClock(wall_ms(), 0, speed=60)) as (sandbox, clients):
@@ -45,8 +51,8 @@ def test_a_hundred_beside_nine_hundred_is_paid_a_tenth_and_99_cents_are_nothing_
 
             async def seen() -> list[Any]:
                 "What an account's lists say, without the balance, and what anybody sees of the market"
-                lists = [f"/portfolio/{name}" for name in ("fills", "settlements", "deposits", "withdrawals", "positions", "orders")]
-                rows = [await ann.ask("GET", path) for path in lists]
+                lists = "fills", "settlements", "deposits", "withdrawals", "positions", "orders"
+                rows = [await ann.ask("GET", f"/portfolio/{name}") for name in lists]
                 return [*rows, await bob.ask("GET", f"/markets/{ticker}/orderbook")]
 
             async def balance(who: Any) -> str: return str((await who.ask("GET", "/portfolio/balance"))[1]["balance_dollars"])
@@ -60,7 +66,7 @@ def test_a_hundred_beside_nine_hundred_is_paid_a_tenth_and_99_cents_are_nothing_
                     row = await asyncio.to_thread(added, ann.root, market_ticker=ticker, seconds=30, start_in=30, pay_after=30,
                                                   period_reward=reward, programme_id=name)
                     assert row["id"] == name and row["target_size_fp"] == "1000.00"
-                for name in ("twenty", "little"): await until(sandbox, name)
+                await until(lambda: paid_out(sandbox), "paid")
                 assert await seen() == before
                 paid = {name: plan.paid for name, plan in sandbox.day.incentives.plans.items()}
                 assert paid == {"twenty": {"ann": 2 * DOLLAR, "bob": 18 * DOLLAR}, "little": {"ann": 0, "bob": 8_910_000}}
@@ -86,7 +92,7 @@ def test_a_session_quotes_through_a_programme_and_the_books_name_its_payment(tmp
         maker, books = engine.maker, engine.sources.books
         try:
             async with asyncio.timeout(100):
-                while not maker.reconciler.reads.ready: await asyncio.sleep(0.02)
+                await until(lambda: maker.reconciler.reads.ready, "the account was read")
                 await books.tie("the beginning")
                 root = address.rest.removesuffix("/trade-api/v2")
                 for m in exchange.markets():
@@ -96,16 +102,15 @@ def test_a_session_quotes_through_a_programme_and_the_books_name_its_payment(tmp
                 plans = sandbox.day.incentives.plans
                 await engine.sources.programmes.read()
                 engine.command("start", "test")
-                while len(maker.incentives.over) < len(plans): await asyncio.sleep(0.02)
+                await until(lambda: len(maker.incentives.over) == len(plans), "all are over")
                 engine.command("stop", "test")
                 over = dict(maker.incentives.over)
-                for programme_id in plans: await until(sandbox, programme_id)
+                await until(lambda: paid_out(sandbox), "paid")
                 paid = sum(plan.paid.get("trader", 0) for plan in plans.values())
                 tie = await books.tie("the end")
                 assert tie is not None and tie.ties, tie and tie.verdict
-                while maker.incentives.over: await asyncio.sleep(0.02)
-                told = engine.status().maker.incentives
-                assert (tie.incentives, maker.incentives.paid, told.paid) == (paid, paid, f"{dollars(paid)[1:]}0000".replace(",", ""))
+                await until(lambda: not maker.incentives.over, "the core has heard of it")
+                assert tie.incentives == maker.incentives.paid == parse_money(engine.status().maker.incentives.paid) == paid
                 for programme_id, e in over.items():
                     low, high = payments(e.filing, e.programme)
                     assert low <= plans[programme_id].paid.get("trader", 0) <= high
