@@ -50,11 +50,19 @@ def looked_at(levels: Both, own: Own, programme: Programme, slot: MarketState) -
     return Look((each[0][0], each[0][1]), (each[1][0], each[1][1]), locked, bool(own[0] or own[1]), levels, own)
 
 # %% ../../nbs/maker/16_incentives.ipynb #014c1f2a
+_LATE_MS = 100  # that our copy of a book may be late by, where a second of the market is shorter than that
+
+
 class Meter:
     "Counts one programme"
 
-    def __init__(self, earned: Earned, second_ms: int):
+    def __init__(
+        self,
+        earned: Earned,
+        second_ms: int,  # of the wall clock, in which a second of the market passes
+    ):
         self.earned, self.second_ms = earned, second_ms
+        self._window_ms = max(second_ms, _LATE_MS)
         self.last: Look | None = None
         self.at_ms = 0  # UTC, up to which time is counted
         self._span: list[tuple[int, int]] = []  # of the second under way, by reading: the least and the most
@@ -71,7 +79,7 @@ class Meter:
         self.last, self.at_ms = look, now_ms
         if look is None: self._span, self._before = [], []
         else:
-            bounds, begins = [_bounds(look, n) for n in (0, 1)], (now_ms - self.programme.start_ms) % self.second_ms == 0
+            bounds, begins = [_bounds(look, n) for n in (0, 1)], (now_ms - self.programme.start_ms) % self._window_ms == 0
             before = bounds if begins or not self._span else self._span
             self._span = [_wide(*pair) for pair in zip(before, bounds, strict=True)]
             self._before = self._before or self._span
@@ -92,7 +100,7 @@ class Meter:
 
     def _ended(self, n: int, look: Look, tally: Tally, since_ms: int, until_ms: int) -> tuple[int, int]:
         "The least and the most, with the seconds that have ended"
-        start_ms, end_ms, second_ms = self.programme.start_ms, self.programme.end_ms, self.second_ms
+        start_ms, end_ms, second_ms = self.programme.start_ms, self.programme.end_ms, self._window_ms
         begun_ms = since_ms - (since_ms - start_ms) % second_ms  # of the second under way
         next_ms = min(begun_ms + second_ms, end_ms)
         if until_ms < next_ms: return tally.least, tally.most
