@@ -7,6 +7,7 @@ __all__ = ['Both', 'Own', 'Look', 'looked_at', 'Meter', 'Incentives', 'incentive
 
 # %% ../../nbs/maker/16_incentives.ipynb #f0f14346
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from itertools import islice
 
 from msgspec import Struct, structs
@@ -219,7 +220,8 @@ def incentive_of(meter: Meter, look: Look, slot: MarketState) -> Incentive:
     assert look.sides and look.help_page
     p, (bid, ask) = meter.programme, (_side(n, look, meter, slot) for n in (0, 1))
     filing, help_page = (per_hour(*sides, p) * meter.second_ms // 1000 for sides in (look.sides, look.help_page))
-    return Incentive(p, bid, ask, int(worth(meter.earned.filing.shares, p)), filing, help_page, look.locked)
+    return Incentive(p, bid, ask, int(worth(meter.earned.filing.shares, p)), filing, help_page, look.locked,
+                     meter.second_ms)
 
 
 def _side(n: int, look: Look, meter: Meter, slot: MarketState) -> IncentiveSide:
@@ -230,5 +232,5 @@ def _side(n: int, look: Look, meter: Meter, slot: MarketState) -> IncentiveSide:
     more = 0
     if at is not None and score.reference is not None:
         added = one_more(levels, own, at, p, slot.market.grid, side)
-        more = int(added * p.reward * 3_600 * meter.second_ms / (2 * (p.end_ms - p.start_ms)))
+        more = int(added * Fraction(p.reward * 3_600 * meter.second_ms, 2 * (p.end_ms - p.start_ms)))
     return IncentiveSide(others, score.reference, score.short, round(score.share * PART), more)

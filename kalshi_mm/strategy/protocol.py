@@ -102,10 +102,11 @@ class Incentive(Struct, frozen=True):
     per_hour: Money  # at the present book, by the filing's rule
     per_hour_help_page: Money  # by that of the help page
     locked: Money  # by our orders that rest for it
+    second_ms: int = 1000  # of the wall clock, in which a second of the market passes
 
-    def left_ms(self, now_ms: int) -> int:
-        "How long it still runs"
-        return max(self.programme.end_ms - now_ms, 0)
+    def left_s(self, now_ms: int) -> int:
+        "How long it still runs, in seconds of the market"
+        return max(self.programme.end_ms - now_ms, 0) // self.second_ms
 
     def side(self, side: Side) -> IncentiveSide:
         "One of the sides"
