@@ -179,16 +179,16 @@ class Incentives:
         for i, m in [(i, m) for i, m in self.meters.items() if m.programme.end_ms <= now_ms]:
             turned.append(m.programme.ticker)
             self._end(i, now_ms)
-        due = [m for m in self.meters.values() if m.programme.start_ms <= now_ms and now_ms - m.at_ms >= (
-            least_ms if m.programme.ticker in touched else self.second_ms)]
+        due = [m for m in self.meters.values() if m.programme.ticker in self._slots and m.programme.start_ms <= now_ms
+               and now_ms - m.at_ms >= (least_ms if m.programme.ticker in touched else self.second_ms)]
         if len(due) > _AT_ONCE: due.sort(key=lambda m: m.at_ms)
         for m in islice(due, _AT_ONCE):
             if m.last is None: turned.append(m.programme.ticker)
             m.look(self._look(m.programme), now_ms)
-        return turned
+        return [ticker for ticker in turned if ticker in self._slots]
 
-    def _look(self, programme: Programme) -> Look | None:
-        if (slot := self._slots.get(programme.ticker)) is None: return None
+    def _look(self, programme: Programme) -> Look:
+        slot = self._slots[programme.ticker]
         if not slot.book.live: return Look(rests=programme.ticker in self._orders.own.open_in)
         bids, asks = (tuple(slot.book.depth(side, _ALL)) for side in _SIDES)
         bid, ask = (self._shown(slot, side) for side in _SIDES)

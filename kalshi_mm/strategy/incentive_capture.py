@@ -38,7 +38,7 @@ class IncentiveCapture:
     def quote(self, view: View) -> Quotes:
         "Return both sides of one market, each with what it earns and is expected to lose"
         seen = view.incentive
-        late = seen and (seen.left_s(view.now_ms) // 60, not seen.left_s(view.now_ms))
+        late = seen and (seen.left_s(view.now_ms) // 60, seen.runs(view.now_ms))
         levels = seen and (seen.bid.levels, seen.ask.levels)
         asked = view.bid, view.ask, view.net, view.risk.max_position, self.params, late, levels
         last = self._last.get(view.market.ticker)
@@ -47,7 +47,7 @@ class IncentiveCapture:
 
     def _quotes(self, view: View) -> Quotes:
         seen = view.incentive
-        if seen is None or not seen.left_s(view.now_ms):
+        if seen is None or not seen.runs(view.now_ms):
             return Quotes(self._leaving(view, Side.BID, _OVER), self._leaving(view, Side.ASK, _OVER))
         return Quotes(self._side(view, seen, Side.BID), self._side(view, seen, Side.ASK))
 

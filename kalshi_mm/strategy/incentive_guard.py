@@ -69,7 +69,7 @@ class IncentiveGuard:
         "Return what a quote would earn and lose, if it isn't worth it"
         seen, grid = view.incentive, view.market.grid
         if reduces(view, quote): return ""
-        if seen is None or not seen.left_s(view.now_ms): return "no liquidity programme runs"
+        if seen is None or not seen.runs(view.now_ms): return "no liquidity programme runs"
         share = share_of(seen, quote.side, quote.price, quote.count, grid)
         if not share: return f"{dollars(0)} an hour: the side is below its target, or the price behind what is scored"
         pays, loses = an_hour(seen, share), lost(self.params, quote.count)

@@ -104,6 +104,10 @@ class Incentive(Struct, frozen=True):
     locked: Money  # by our orders that rest for it
     second_ms: int = 1000  # of the wall clock, in which a second of the market passes
 
+    def runs(self, now_ms: int) -> bool:
+        "Whether it still runs"
+        return now_ms < self.programme.end_ms
+
     def left_s(self, now_ms: int) -> int:
         "How long it still runs, in seconds of the market"
         return max(self.programme.end_ms - now_ms, 0) // self.second_ms
