@@ -74,13 +74,20 @@ def scored(
         if reference is None and _FIFTH * walked >= programme.target: reference = price
         reached = walked >= programme.target
     if not reached or reference is None: return SideScore(None, Fraction(0), Fraction(0), programme.target - walked)
-    total = ours = Fraction(0)
-    for price, n in inside:
-        behind = (reference - price) * side.sign  # above 0 where it is worse
-        ticks = ticks_between(grid, price, reference) * (1 if behind > 0 else -1 if reading.more_in_front else 0)
-        worth = Fraction(programme.discount_bps, _BPS) ** ticks if programme.discount_bps or ticks >= 0 else Fraction(1)
+    total = ours = 0
+    bps, rows = programme.discount_bps, [(_behind(price, reference, side, grid, reading), price, n) for price, n in inside]
+    front, last = (max(-rows[0][0], 0), max(rows[-1][0], 0)) if bps else (0, 1)
+    for ticks, price, n in rows:  # in whole numbers: what an order is worth, times what all of them have in common
+        worth = bps ** (front + ticks) * _BPS ** (last - ticks) if bps else _BPS * (ticks <= 0)
         total, ours = total + n * worth, ours + own.get(price, 0) * worth
-    return SideScore(reference, total, ours)
+    common = bps**front * _BPS**last if bps else _BPS
+    return SideScore(reference, Fraction(total, common), Fraction(ours, common))
+
+
+def _behind(price: Price, reference: Price, side: Side, grid: TickGrid, reading: Reading) -> int:  # below 0 in front of it
+    if price == reference: return 0
+    worse = (reference - price) * side.sign > 0
+    return ticks_between(grid, price, reference) * (1 if worse else -1) if worse or reading.more_in_front else 0
 
 # %% ../../nbs/model/05_incentives.ipynb #491c8131
 _LEAST: Money = DOLLAR  # that is paid for a programme
