@@ -15,8 +15,9 @@ from .format import NONE, count, money, price, short_ticker, span
 Json = Mapping[str, Any]
 
 # %% ../../nbs/panel/04_incentives.ipynb #1c9ebfdf
-COLUMNS = ("market", "state", "pool", "left", "target", "reference", "short", "share", "an hour", "help page", "counted", "pays",
-           "at rest")
+COLUMNS = (
+    "market", "left", "short", "share", "an hour", "counted", "at rest", "pool", "target", "reference", "help page", "pays",
+)  # fmt: skip
 _ORDER = {"running": 0, "coming": 1, "over": 2}
 
 
@@ -34,12 +35,11 @@ def _short(p: Json) -> str:
 def row(p: Json, now_ms: int) -> list[str]:
     "A programme"
     known = bool(p["short_bid"])  # the book is known, and scored
-    now = (f"{p['share']} %", money(p["hour"]), money(p["hour_help_page"])) if known else (NONE, NONE, NONE)
-    return [
-        short_ticker(p["ticker"]), p["state"], money(p["reward"]), _left(p, now_ms), count(p["target"]),
-        f"{price(p['reference_bid'])} / {price(p['reference_ask'])}" if known else NONE, _short(p), *now,
-        money(p["accrued"]), money(p["payment"]), money(p["locked"]) if known else NONE,
-    ]  # fmt: skip
+    at = f"{price(p['reference_bid'])} / {price(p['reference_ask'])}"
+    share, hour, locked, reference, help_page = (
+        (f"{p['share']} %", money(p["hour"]), money(p["locked"]), at, money(p["hour_help_page"])) if known else (NONE,) * 5)
+    return [short_ticker(p["ticker"]), _left(p, now_ms), _short(p), share, hour, money(p["accrued"]), locked, money(p["reward"]),
+            count(p["target"]), reference, help_page, money(p["payment"])]
 
 
 def note(p: Json) -> str:

@@ -60,10 +60,10 @@ export class Tabs {
   }
   draw_incentives(i) {
     if (!i.sums.length) return this.panes.incentives.replaceChildren(h("p", { class: "none" }, "No liquidity programme runs or is to come in these markets."));
-    const row = (cells, n) => h("tr", { title: i.notes[n] }, ...cells.map((t, at) => h("td", { class: at < 2 ? "l" : "" }, t)));
+    const row = (cells, n) => h("tr", { title: i.notes[n] }, ...cells.map((t, at) => h("td", { class: at < 1 ? "l" : "" }, t)));
     this.panes.incentives.replaceChildren(
       h("div", { class: "parts", "data-testid": "incentive-sums" }, ...i.sums.map(([label, text]) => h("span", {}, label, " ", h("b", {}, text)))),
-      h("table", { class: "grid" }, headings(i.columns, at => at < 2 ? "l" : ""), h("tbody", {}, ...i.rows.map(row))),
+      h("table", { class: "grid" }, headings(i.columns, at => at < 1 ? "l" : ""), h("tbody", {}, ...i.rows.map(row))),
       h("p", { class: "none" }, "Our own count, apart from the profit. A line's tip has what lies behind it."));
   }
   draw_commands(rows) {
