@@ -125,7 +125,8 @@ class Sources:
                                    counted=journal.past.counted)  # fmt: skip
         self.monitors = Monitors(client, self.feed, self.discovery, inbox, notices, now_ms)
         self.programmes = ProgrammeWatch(client, self.discovery, inbox, notices, now_ms, speed)
-        self.books = Bookkeeper(client, journal, notices, now_ms, over=lambda: maker.incentives.over, tell=inbox.put)
+        self.books = Bookkeeper(client, journal, notices, now_ms, over=lambda: maker.incentives.over, tell=inbox.put,
+                                gross=lambda: maker.reconciler.cash.gross)  # fmt: skip
 
     def watches(self) -> tuple[Coroutine[None, None, None], ...]:
         "What runs as long as the session"

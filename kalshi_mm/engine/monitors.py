@@ -171,9 +171,10 @@ class Bookkeeper:
         pause_s: float = 3.0,  # between tries to read a quiet account
         over: Callable[[], Mapping[str, Earned]] = dict,  # by id: programmes that are over and not paid by our books
         tell: Callable[[IncentivePaid], None] = lambda paid: None,  # takes what the books have recognised
+        gross: Callable[[], bool | None] = lambda: None,  # whether the balance holds what resting orders reserve, as far as known
     ):
         self._client, self._journal, self._notices, self._now_ms = client, journal, notices, now_ms
-        self._over, self._tell = over, tell
+        self._over, self._tell, self._gross = over, tell, gross
         self._quiet_ms, self._pause_s = quiet_ms, pause_s
         self.last: Tie | None = None
 
@@ -239,4 +240,5 @@ class Bookkeeper:
         except ApiError as e:
             self._notices.note(f"deposits and withdrawals can't be read, and aren't in the books: {e}", "warning")
             moved = []
-        return tie_out(opening, closing, [f for f in fills if lies(f.ts_ms)], [s for s in settled if lies(s.ts_ms)], sum(moved))
+        return tie_out(opening, closing, [f for f in fills if lies(f.ts_ms)], [s for s in settled if lies(s.ts_ms)], sum(moved),
+                       gross=self._gross())

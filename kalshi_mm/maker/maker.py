@@ -214,7 +214,7 @@ class MarketMaker:
     @property
     def balance(self) -> Money | None:
         "Free cash as last read"
-        return self.reconciler.balance
+        return self.reconciler.free
 
     @property
     def killed(self) -> bool:

@@ -256,7 +256,7 @@ class Restraint:
 
     def short(self, lock: Money, now_ms: int) -> None:
         "Take the refusal of an order for want of cash"
-        if not self._cash.refused(lock, self._reconciler.balance, now_ms): return
+        if not self._cash.refused(lock, self._reconciler.free, now_ms): return
         text = f"short of cash: an order that locks {dollars(lock)} was refused; orders shrink to what is free"
         self._outbox.notify("warning", text)
         self._reconciler.reads.soon()

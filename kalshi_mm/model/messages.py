@@ -254,8 +254,9 @@ class AccountRead(_Event, frozen=True):
     orders: tuple[Order, ...]  # all that rest, and those
     positions: tuple[tuple[str, Count | None], ...]  # (ticker, signed contracts or None if they can't be read), unsettled
     fills: tuple[Fill, ...]  # since the last one known, or more
-    balance: Money  # free cash
+    balance: Money  # as the exchange reports it
     unread: tuple[UnreadFill, ...] = ()  # fills among them that can't be read
+    fresh: bool = True  # the balance was read with the rest, and not before
 
 
 class AccountUnread(_Event, frozen=True):

@@ -95,8 +95,8 @@ def incentive_lines(i: IncentiveStatus) -> list[str]:
         looked, quoted = sum(p.looked_s for p in over), sum(p.quoted_s for p in over)
         out = sum(p.excluded_bid_s for p in over), sum(p.excluded_ask_s for p in over)
         hourly = dollars(sum(parse_money(p.accrued) for p in over) * 3600 // quoted // _CENT * _CENT)
-        lines.append(f"{hourly} for each hour with a share; of {looked} s in {len(over)} programmes the bid side was below its target "
-                     f"for {out[0]} s, the ask side for {out[1]} s: nobody is paid for that")
+        lines.append(f"{hourly} for each hour with a share; of {looked} s in {len(over)} programmes the bid side was below its "
+                     f"target for {out[0]} s, the ask side for {out[1]} s: nobody is paid for that")
     return lines
 
 

@@ -69,6 +69,7 @@ class Tie(Struct, frozen=True):
     incentives: Money = 0  # paid by liquidity programmes, for which the exchange has no line
     rule: str = ""  # of their scoring that explains it
     counted: Money = 0  # what our own count made of it
+    gross: bool | None = None  # the balance holds what resting orders reserve; None: it isn't known
 
     @property
     def expected(self) -> Money:
@@ -77,9 +78,15 @@ class Tie(Struct, frozen=True):
 
     @property
     def difference(self) -> Money:
-        "Closing balance less what it should be; of the two readings, with and without what resting orders reserve, the smaller"
-        off = min((self.closing - self.expected, self.closing - self.expected + self.orders), key=abs)
+        "Closing balance less what it should be; if it isn't known whether it holds what resting orders reserve, the smaller one"
+        off = min(self.readings, key=abs)
         return 0 if abs(off) <= self.rounding else off
+
+    @property
+    def readings(self) -> list[Money]:
+        "The difference if the balance holds what resting orders reserve, and if it doesn't"
+        off = self.closing - self.expected
+        return [off, off + self.orders] if self.gross is None else [off] if self.gross else [off + self.orders]
 
     @property
     def ties(self) -> bool:
@@ -111,6 +118,7 @@ def tie_out(
     settlements: Iterable[Paid],  # likewise
     transferred: Money = 0,  # deposits less withdrawals between the two
     netted: Money = 0,  # collateral that netting returns, now less then
+    gross: bool | None = None,  # see `Tie`
 ) -> Tie:
     "Add up what lies between two statements"
     traded, paid = list(fills), list(settlements)
@@ -124,7 +132,7 @@ def tie_out(
         opening.at_ms, closing.at_ms, opening.balance, sum(f.cash for f in traded), sum(f.fee for f in traded),
         sum(s.paid for s in paid), transferred,
         _shorts(opening) - _shorts(closing) - sum(cost(ONE, s.short) for s in paid) + netted, closing.balance,
-        sum(not s.exact for s in paid) * _CENT, closing.reserved - opening.reserved, moved,
+        sum(not s.exact for s in paid) * _CENT, closing.reserved - opening.reserved, moved, gross=gross,
     )  # fmt: skip
 
 
@@ -140,7 +148,7 @@ def credited(
 ) -> Tie:
     "The tie with the payment of these programmes as a line, if they explain what is left"
     if not over or tie.ties: return tie
-    for off in (tie.closing - tie.expected, tie.closing - tie.expected + tie.orders):
+    for off in tie.readings:
         if off < DOLLAR or off % (CENT * CONTRACT): continue
         filing, help_page = [e.filing for e in over], [e.help_page for e in over]
         for rule, tallies in (("by the filing's rule", filing), ("by the help page's rule", help_page)):

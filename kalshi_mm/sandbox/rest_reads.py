@@ -257,10 +257,11 @@ def endpoint_costs(c: Call) -> Answer:
 def balance(c: Call) -> Answer:
     "GET /portfolio/balance"
     ledger, last = c.ledger, c.day.market_data.last
+    cash = ledger.cash + (max(ledger.resting, 0) if c.day.gross_balance else 0)
     value = sum(cost(last(t) if p.net > 0 else ONE - last(t), abs(p.net)) for t, p in ledger.positions.items())
-    return 200, {"balance": cents_of(ledger.cash), "balance_dollars": dollars_str(ledger.cash),
+    return 200, {"balance": cents_of(cash), "balance_dollars": dollars_str(cash),
                  "portfolio_value": cents_of(value), "updated_ts": c.now // 1000,
-                 "balance_breakdown": [{"exchange_index": 0, "balance": dollars_str(ledger.cash)}]}
+                 "balance_breakdown": [{"exchange_index": 0, "balance": dollars_str(cash)}]}
 
 
 def positions(c: Call) -> Answer:

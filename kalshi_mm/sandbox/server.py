@@ -69,12 +69,14 @@ class Sandbox:
         others: Iterable[Iterable[Traffic]] = (),  # of other series: for each, its days in sequence
         read_lag_ms: int = 0,  # how far lists of orders, fills and positions are behind
         incentives: Incentives | None = None,  # None for an exchange without programmes of its own
+        gross_balance: bool = True,  # the balance holds what resting orders reserve
         wall_ms: Callable[[], int] = wall_ms,  # UTC
     ):
         self.exchange, self.keys, self.faults, self._state = exchange, keys, faults or Faults(), state
         self._clock = SkewedClock(wall_ms)
         self.day = TradingDay(exchange, traffic, clock, self._clock.now, following=following, others=others, tape=tape,
-                              commit=state.commit if state else None, read_lag_ms=read_lag_ms, incentives=incentives)
+                              commit=state.commit if state else None, read_lag_ms=read_lag_ms, incentives=incentives,
+                              gross_balance=gross_balance)  # fmt: skip
         self._endpoints = Endpoints(self.day, keys, tier, self.faults, self._clock, heartbeat_s, queue)
         self.day.publisher.on_published = self._endpoints.wake
         self._port = Port()
@@ -156,6 +158,7 @@ def build(
     read_lag_ms: int = 0,  # how far lists of orders, fills and positions are behind; up to 1,400 on Kalshi
     faults: Faults | None = None,  # None for none
     new_event: NewEvent | None = NewEvent(),  # noqa: B008 (frozen)  the liquidity programme of each new market; None for none
+    gross_balance: bool = True,  # the balance holds what resting orders reserve
     keep: bool = False,  # keep the exchange in the directory, and continue the one that is there
     wall_ms: Callable[[], int] = wall_ms,  # UTC
 ) -> Sandbox:  # ValueError if an option or a key file makes no sense; StateError
@@ -195,7 +198,7 @@ def build(
     traffic, *others = [days(lambda: clock.day_ms(max(now, wall_ms())), n) for n in range(len(series) if rows is None else 1)]
     return Sandbox(exchange, next(traffic), clock, keys, tier=tier, heartbeat_s=heartbeat_s, faults=faults, state=state,
                    tape=tape, following=traffic, others=others, read_lag_ms=read_lag_ms,
-                   incentives=Incentives(exchange, str(seed), new_event), wall_ms=wall_ms)
+                   incentives=Incentives(exchange, str(seed), new_event), gross_balance=gross_balance, wall_ms=wall_ms)
 
 # %% ../../nbs/sandbox/23_server.ipynb #d76b047b
 class Member(Struct, frozen=True):

@@ -280,7 +280,9 @@ class TradingDay:
         pay_after_ms: int = HOUR_MS,  # market time from the result to the payment
         read_lag_ms: int = 0,  # how far lists of orders, fills and positions are behind; at most 1,400
         incentives: Incentives | None = None,  # None for an exchange without programmes of its own
+        gross_balance: bool = True,  # the balance holds what resting orders reserve
     ):
+        self.gross_balance = gross_balance
         self.exchange, self.clock, self.read_lag_ms = exchange, clock, read_lag_ms
         self.incentives = incentives or Incentives(exchange)
         self.tape = Tape() if tape is None else tape
