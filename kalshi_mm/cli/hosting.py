@@ -97,6 +97,8 @@ def exchange(
     ed25519: Annotated[bool, typer.Option("--ed25519", help="Make an Ed25519 key instead of RSA 2048.")] = False,
     regime: Regime = None,
     read_lag_ms: Lag = 0,
+    net_balance: Annotated[bool, typer.Option(
+        "--net-balance", help="Answer with a balance from which resting orders are taken off.")] = False,
     faults: Wrong = "",
     account: Annotated[list[str] | None, typer.Option(
         help=f"A member, with a key of its own; may be given several times. Without it there is one, {ACCOUNT}.")] = None,
@@ -126,7 +128,7 @@ def exchange(
                     folder, seed=seed or 0, speed=speed or 1, day=_day(day) if day else None, rows=rows,
                     series=[name.strip().upper() for name in series.split(",")], skip_hours=skip,
                     regime=regime or Spreads.WIDE, kind=kind, accounts=account or (ACCOUNT,), tier=tier,
-                    read_lag_ms=read_lag_ms, faults=injected, keep=state is not None)
+                    read_lag_ms=read_lag_ms, gross_balance=not net_balance, faults=injected, keep=state is not None)
             except ValueError as e: raise VenueError(str(e)) from e
             await until_stopped(serve(sandbox, host, port, announce), attached)
         return 0

@@ -163,12 +163,14 @@ _IOC: Json = {"time_in_force": "immediate_or_cancel"}
 
 # %% ../../nbs/diagnostics/05_expectations.ipynb #e36b9d31
 TRADING = (
+    Case("the balance before an order", _BALANCE, Balance, keep={"cash": "balance_dollars"}),
     placing("an order rests", far_order("far"), match=_RESTS, keep={"far": "order_id"}, recorded="orders__create_v2_maker"),
     placing("its client order id can't be used twice", far_order("far"), Refused, 409, refused("order_already_exists"),
             recorded="orders__duplicate_client_order_id"),
     Case("an order is read by its id", "GET /portfolio/orders/{far}", OneOrder, patience_s=READ_LAG_S,
          match={"order.status": "resting", "order.client_order_id": "{run}-far", "order.book_side": "bid"},
          recorded="orders__get_after_create"),
+    Case("the balance holds what an order reserves", _BALANCE, Balance, match={"balance_dollars": "{cash}"}),
     Case("orders of a market", "GET /portfolio/orders?ticker={ticker}&status=resting", Orders, patience_s=READ_LAG_S,
          match={"orders.*.order_id": "{far}"}, recorded="portfolio__orders_list"),
     Case("its place in the queue", "GET /portfolio/orders/{far}/queue_position", Queue, patience_s=READ_LAG_S),

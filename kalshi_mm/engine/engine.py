@@ -27,7 +27,7 @@ from .journal import Journal, JournalError
 from .kill_latch import Latch
 from .kill_switch import KillSwitch
 from .loop import Loop
-from .monitors import Bookkeeper, Monitors
+from .monitors import Bookkeeper, Monitors, ProgrammeWatch
 from .notices import Notices
 from .session_state import SessionState
 from .status import EngineStatus, Outcome, status
@@ -114,6 +114,7 @@ class Sources:
         inbox: Inbox,
         notices: Notices,
         now_ms: Callable[[], int],  # UTC
+        speed: float = 1.0,  # market seconds in a second of the wall clock
     ):
         self._client, self._inbox = client, inbox
         lines = TwinFeed if settings.redundant_feed else Feed
@@ -122,12 +123,14 @@ class Sources:
         self.discovery = Discovery(client, self.feed, maker, settings.series, inbox.put, notices.note, now_ms,
                                    counted=journal.past.counted)  # fmt: skip
         self.monitors = Monitors(client, self.feed, self.discovery, inbox, notices, now_ms)
-        self.books = Bookkeeper(client, journal, notices, now_ms)
+        self.programmes = ProgrammeWatch(client, self.discovery, inbox, notices, now_ms, speed)
+        self.books = Bookkeeper(client, journal, notices, now_ms, over=lambda: maker.incentives.over, tell=inbox.put,
+                                gross=lambda: maker.reconciler.cash.gross)  # fmt: skip
 
     def watches(self) -> tuple[Coroutine[None, None, None], ...]:
         "What runs as long as the session"
         m = self.monitors
-        return self.feed.run(), m.watch_exchange(), m.watch_stream(), m.watch_keys(), self.books.watch()
+        return self.feed.run(), m.watch_exchange(), m.watch_stream(), m.watch_keys(), self.programmes.watch(), self.books.watch()
 
     @property
     def odd(self) -> dict[str, int]:
@@ -170,7 +173,7 @@ class Engine:
         self.alerts = Alerts(to, session, settings.kalshi_env, _log.warning)
         self._heart = Heartbeat(settings.heartbeat_url.get_secret_value(), _log.warning)
         self.notices = Notices(self.alerts, journal, now_ms)
-        self.sources = s = Sources(settings, client, ws_url, self.maker, journal, self.inbox, self.notices, now_ms)
+        self.sources = s = Sources(settings, client, ws_url, self.maker, journal, self.inbox, self.notices, now_ms, speed)
         self.feed, self.discovery, self.monitors = s.feed, s.discovery, s.monitors
         self.state = SessionState(settings, journal, self.maker, self.notices, now_ms, self.chosen.preset, lambda: s.odd)
         self.fault = Fault(client, self.inbox, self.notices, self._do, now_ms)

@@ -156,19 +156,19 @@ class Gateway:
             orders: dict[str, Order] = {}
             if a.since_ms: orders |= {o.order_id: o for o in await c.orders(a.since_ms // 1000)}
             orders |= {o.order_id: o for o in await c.resting_orders()}
-            positions, balance = await c.positions(), await self._balance()
+            positions, (balance, fresh) = await c.positions(), await self._balance()
         except ApiError as e:
             self.tell(AccountUnread(self.now_ms(), str(e)))
             return
         self.fills_since_ms = max([self.fills_since_ms, *(f.ts_ms for f in fills)])
         self.tell(AccountRead(self.now_ms(), asked_ms, a.since_ms, tuple(orders.values()),
-                              tuple(positions.items()), tuple(fills), balance, unread))  # fmt: skip
+                              tuple(positions.items()), tuple(fills), balance, unread, fresh))  # fmt: skip
 
-    async def _balance(self) -> Money:
+    async def _balance(self) -> tuple[Money, bool]:  # and whether it was read now
         "The balance, at most five seconds old: it may be read once a second at most (FACTS 3.8)"
-        if self._balance_read is None or self.now_ms() - self._balance_read[0] > 5_000:
-            self._balance_read = self.now_ms(), await self.client.balance()
-        return self._balance_read[1]
+        if self._balance_read and self.now_ms() - self._balance_read[0] <= 5_000: return self._balance_read[1], False
+        self._balance_read = self.now_ms(), await self.client.balance()
+        return self._balance_read[1], True
 
     async def close(self) -> None:
         "Cancel the tasks that still run"

@@ -20,7 +20,7 @@ from .private_files import NotPrivate
 from ..feed.recorder import Began, Record, Records, fills_of, lines
 from ..model.messages import Action, Event, MarketSettled, Restored
 from ..model.numbers import Count, Money, Price
-from ..model.types import Fill, Position, Side
+from ..model.types import Earned, Fill, Position, Side
 from ..risk.day import Day
 from ..risk.halts import Halt
 from ..risk.tie_out import Statement, Tie
@@ -175,7 +175,7 @@ class Resting(Struct, frozen=True):
 _KEPT: dict[str, Any] = {  # what `remember` keeps
     "day": Day | None, "marks": dict[str, Price], "halts": list[Halt], "paused": dict[str, str], "reduce_only": bool,
     "parameters": dict[str, tuple[str, str]], "resting": list[Resting], "odd": dict[str, int],
-    "statement": Statement | None, "ties": list[Tie]}  # fmt: skip
+    "statement": Statement | None, "ties": list[Tie], "earned": list[Earned], "incentives": Money}  # fmt: skip
 
 
 class RestartState:
@@ -232,11 +232,11 @@ class RestartState:
             *was, tuple(self._value("marks", {}).items()), tuple(halts),
             bool(sessions) and sessions[-1][3] is None,  # the last one didn't end in order
             tuple(self._value("paused", {}).items()), self._value("reduce_only", False), tuple((parameters or {}).items()),
-            tuple(s for s, *_ in sessions), profit,
+            tuple(s for s, *_ in sessions), profit, tuple(self._value("earned", [])), self._value("incentives", 0),
         )  # fmt: skip
 
 # %% ../../nbs/engine/07_journal.ipynb #4ace9f0a
-_AGAIN = {"day", "marks", "resting", "odd"}  # facts that can be computed again from the exchange's lists
+_AGAIN = {"day", "marks", "resting", "odd", "earned"}  # facts that can be computed again from the exchange's lists
 
 
 def _opened(path: Path, records: Records, writes: bool) -> tuple[Database, list[str]]:
@@ -326,14 +326,16 @@ class Journal:
         parameters: Mapping[str, tuple[str, str]] | None = None,  # {name: (as the settings have it, as a person has set it)}
         resting: Sequence[Resting] = (),  # orders, for a person who finds that we have crashed
         odd: Mapping[str, int] | None = None,  # what was not understood, for a person: {which: how often}
+        earned: Sequence[Earned] = (),  # in liquidity programmes that haven't been paid
+        incentives: Money = 0,  # that liquidity programmes have paid, of all time
     ) -> None:
         "Commit the state for a restart, as far as it has changed"
         facts = {"day": day, "marks": marks, "halts": halts, "paused": paused or {}, "reduce_only": reduce_only,
-                 "parameters": parameters or {}}  # fmt: skip
+                 "parameters": parameters or {}, "incentives": incentives}  # fmt: skip
         now = {name: _encode(value).decode() for name, value in facts.items()}
         changed = {name: body for name, body in now.items() if self._state.get(name) != body}
         if changed and self._record: self._record.add(b"=", _encode(now))
-        told = {"resting": _encode(resting).decode(), "odd": _encode(odd or {}).decode()}  # the record has their sources already
+        told = {name: _encode(x).decode() for name, x in (("resting", resting), ("odd", odd or {}), ("earned", earned))}
         changed |= {name: body for name, body in told.items() if self._state.get(name) != body}
         now |= told
         for name, body in changed.items(): self._database.add("INSERT OR REPLACE INTO state VALUES (?, ?)", name, body)

@@ -89,7 +89,7 @@ class SessionState:
         first, now = self._configured, maker.live.values()
         self._journal.remember(maker.day, marks, [h for h in halts.values() if h.latched], paused, maker.reduce_only,
                                {n: (first[n], now[n]) for n in now if now[n] != first[n]}, self._resting(),
-                               self._odd())  # fmt: skip
+                               self._odd(), maker.incentives.earned, maker.incentives.paid)  # fmt: skip
 
     def end(self) -> None:
         "End the session in the journal; JournalError if the disk won't"

@@ -202,7 +202,7 @@ class Account:
         self._controls.confirm_stop(e.asked_ms, self.resting, e.ts_ms)
         if self.reconciler.unexplained: self._watch.set("drift", "; ".join(self.reconciler.unexplained), e.ts_ms)
         else: self._watch.clear("drift")
-        self._watch.balance(e.balance, config.limits, e.ts_ms)
+        if self.reconciler.free is not None: self._watch.balance(self.reconciler.free, config.limits, e.ts_ms)
         self._watch.clear("account")
         if until_ms := self._foreign.listed(e.asked_ms, e.ts_ms): self.reconciler.reads.soon(until_ms)
         again_ms = e.ts_ms + config.retry_ms

@@ -18,6 +18,8 @@ from .parameters import Config
 from ..model.messages import AccountRead, AccountUnread, ReadAccount
 from ..model.numbers import Count, Money, cents, contracts
 from ..model.types import Fill, Order, OrderStatus, Side, is_ours
+from ..risk.free_cash import FreeCash
+from ..risk.tie_out import reserved
 
 # %% ../../nbs/maker/05_reconcile.ipynb #796ed64d
 class Kind(StrEnum):
@@ -214,7 +216,9 @@ class Reconciler:
 
     def __init__(self) -> None:
         self.reads = ReadSchedule()
-        self.balance: Money | None = None
+        self.free: Money | None = None  # what new orders may lock
+        self.cash = FreeCash()
+        self._held: dict[str, Count] = {}  # contracts at the last read
         self.clean_ms = 0  # UTC, of the last read without an unexplained difference
         self.found: deque[Difference] = deque(maxlen=50)  # the last differences
         self.unexplained: tuple[str, ...] = ()  # at the last read
@@ -232,7 +236,7 @@ class Reconciler:
         "Take a read, and return how it differs from what we believed"
         patience_ms = config.patience_ms
         self.reads.arrived(e, config)
-        self.balance = e.balance
+        self._count_cash(e, bool(fills))
         found = _missed(fills, e, patience_ms) + compare_orders(orders, e, patience_ms) + self._foreign(orders)
         suspicions = owed(orders, e, patience_ms) | self._suspicions.positions(e, slots, patience_ms)
         for key in self._suspicions.take(suspicions, e.asked_ms, patience_ms):
@@ -246,6 +250,12 @@ class Reconciler:
         new = [Difference(e.ts_ms, *d) for d in found]
         self.found.extend(new)
         return new
+
+    def _count_cash(self, e: AccountRead, traded: bool) -> None:
+        held = {t: n for t, n in e.positions if n}
+        resting = [o for o in e.orders if o.status is OrderStatus.RESTING]
+        self.free = self.cash.take(e.balance, reserved(resting, held), traded or held != self._held, e.fresh)
+        self._held = held
 
     def _foreign(self, orders: Orders) -> list[tuple[Kind, str, str]]:
         "Resting orders that this session did not place, each reported once"

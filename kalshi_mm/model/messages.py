@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['Event', 'Action', 'MarketListed', 'MarketStatus', 'MarketUnclear', 'MarketSettled', 'BookSnapshot', 'BookDelta',
            'BookRead', 'BookStale', 'Trade', 'Connection', 'FeedHealth', 'ClockRead', 'BudgetRead', 'ExchangeStatus',
-           'MarketSpeed', 'Decide', 'Verb', 'OrderPlaced', 'OrderAmended', 'OrderCanceled', 'OrderGone',
-           'WriteRejected', 'WriteUnknown', 'OrderSeen', 'OrderUnclear', 'FillSeen', 'FillUnread', 'GroupSeen',
-           'AccountRead', 'AccountUnread', 'Restored', 'Command', 'Place', 'Amend', 'Cancel', 'CancelAll',
-           'ReadAccount', 'ReadBooks', 'Notify']
+           'MarketSpeed', 'ProgrammesRead', 'IncentivePaid', 'Decide', 'Verb', 'OrderPlaced', 'OrderAmended',
+           'OrderCanceled', 'OrderGone', 'WriteRejected', 'WriteUnknown', 'OrderSeen', 'OrderUnclear', 'FillSeen',
+           'FillUnread', 'GroupSeen', 'AccountRead', 'AccountUnread', 'Restored', 'Command', 'Place', 'Amend', 'Cancel',
+           'CancelAll', 'ReadAccount', 'ReadBooks', 'Notify']
 
 # %% ../../nbs/model/03_messages.ipynb #42f33c67
 from enum import StrEnum
@@ -17,7 +17,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from .numbers import Count, Money, Price
-from .types import Fill, Market, Order, Position, Side, UnreadFill
+from .types import Earned, Fill, Market, Order, Position, Programme, Side, UnreadFill
 
 # %% ../../nbs/model/03_messages.ipynb #3e81cc98
 class _Event(Struct, frozen=True, tag=True, tag_field="t"):
@@ -137,6 +137,20 @@ class MarketSpeed(_Event, frozen=True):
     ms_per_s: int  # market milliseconds in a second of the clock, above zero
 
 
+class ProgrammesRead(_Event, frozen=True):
+    "The liquidity programmes of the markets that are followed: those that run, and those to come"
+
+    programmes: tuple[Programme, ...]
+    second_ms: int = 1000  # of the wall clock, in which a second of the market passes
+
+
+class IncentivePaid(_Event, frozen=True):
+    "A credit that the balance shows and finished programmes explain"
+
+    money: Money
+    programmes: tuple[str, ...]  # their ids
+
+
 class Decide(_Event, frozen=True):
     "No more events are waiting: decide now"
 
@@ -240,8 +254,9 @@ class AccountRead(_Event, frozen=True):
     orders: tuple[Order, ...]  # all that rest, and those
     positions: tuple[tuple[str, Count | None], ...]  # (ticker, signed contracts or None if they can't be read), unsettled
     fills: tuple[Fill, ...]  # since the last one known, or more
-    balance: Money  # free cash
+    balance: Money  # as the exchange reports it
     unread: tuple[UnreadFill, ...] = ()  # fills among them that can't be read
+    fresh: bool = True  # the balance was read with the rest, and not before
 
 
 class AccountUnread(_Event, frozen=True):
@@ -267,6 +282,8 @@ class Restored(_Event, frozen=True):
     parameters: tuple[tuple[str, str], ...] = ()  # (name, value in its unit) of those that a person has set
     sessions: tuple[str, ...] = ()  # earlier ones; their orders that still rest are ours to cancel
     profit: Money = 0  # of all markets that have paid
+    earned: tuple[Earned, ...] = ()  # in programmes that haven't been paid
+    incentives: Money = 0  # paid by programmes, of all time
 
 
 class Command(_Event, frozen=True):
@@ -279,9 +296,9 @@ class Command(_Event, frozen=True):
 
 Event: TypeAlias = (
     MarketListed | MarketStatus | MarketUnclear | MarketSettled | BookSnapshot | BookDelta | BookRead | BookStale | Trade
-    | Connection | FeedHealth | ClockRead | BudgetRead | ExchangeStatus | MarketSpeed | Decide | OrderPlaced | OrderAmended
-    | OrderCanceled | OrderGone | WriteRejected | WriteUnknown | OrderSeen | OrderUnclear | FillSeen | FillUnread | GroupSeen
-    | AccountRead | AccountUnread | Restored | Command
+    | Connection | FeedHealth | ClockRead | BudgetRead | ExchangeStatus | MarketSpeed | ProgrammesRead | IncentivePaid | Decide
+    | OrderPlaced | OrderAmended | OrderCanceled | OrderGone | WriteRejected | WriteUnknown | OrderSeen | OrderUnclear | FillSeen
+    | FillUnread | GroupSeen | AccountRead | AccountUnread | Restored | Command
 )
 
 # %% ../../nbs/model/03_messages.ipynb #9564d98b

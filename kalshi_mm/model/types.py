@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MARKET_STATUSES', 'OVER', 'OWNER', 'Side', 'PriceRange', 'TickGrid', 'Market', 'Quote', 'OrderStatus', 'Order',
-           'Fill', 'UnreadFill', 'Position', 'client_id', 'is_ours', 'in_series']
+           'Fill', 'UnreadFill', 'Position', 'Programme', 'Tally', 'Earned', 'client_id', 'is_ours', 'in_series']
 
 # %% ../../nbs/model/02_types.ipynb #ce11db86
 from collections.abc import Iterable
@@ -215,6 +215,45 @@ class Position(Struct, frozen=True):
     def pnl(self, mark: Price) -> Money:
         "Profit after fees, with open contracts valued at `mark`"
         return self.cash - self.fees + cost(mark, self.net)
+
+# %% ../../nbs/model/02_types.ipynb #7b740474
+class Programme(Struct, frozen=True):
+    "A market's liquidity programme"
+
+    programme_id: str
+    ticker: str
+    start_ms: int  # UTC
+    end_ms: int  # UTC
+    reward: Money  # for the whole time, all accounts and both sides together
+    target: Count  # contracts on a side, in hundredths
+    discount_bps: int  # of a score that is left for each tick behind the reference price, in 1/10,000
+    paid_out: bool = False
+    most: Money | None = None  # that one account is paid; None: no such limit
+
+    @property
+    def seconds(self) -> int:
+        "How many times the book is looked at"
+        return max((self.end_ms - self.start_ms) // 1000, 1)
+
+
+class Tally(Struct, frozen=True):
+    "Shares of both sides, added up over time, in a billionth of a side's millisecond"
+
+    shares: int = 0  # as the books stood
+    least: int = 0  # if each second's look met the least that was seen in it
+    most: int = 0  # the most
+
+
+class Earned(Struct, frozen=True):
+    "What we have earned in a programme by our own count"
+
+    programme: Programme
+    looked_ms: int = 0  # of its time, in which we had a book to trust
+    excluded_ms: tuple[int, int] = (0, 0)  # of these, with a bid side or an ask side below the target
+    quoted_ms: int = 0  # of these, with a share of ours
+    rested: int = 0  # what our orders locked, money times milliseconds
+    filing: Tally = Tally()  # by the rule of the filing
+    help_page: Tally = Tally()  # by that of the help page
 
 # %% ../../nbs/model/02_types.ipynb #30138b16
 OWNER = "kmm"  # first part of each client_order_id of ours

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NONE', 'MINUS', 'price', 'in_cents', 'count', 'in_decimals', 'money', 'in_dollars', 'signed', 'clock', 'span',
-           'share', 'ticks', 'chart', 'flatten_button']
+           'short_ticker', 'share', 'ticks', 'chart', 'flatten_button']
 
 # %% ../../nbs/panel/03_format.ipynb #a5c00dea
 from collections.abc import Callable, Mapping, Sequence
@@ -74,6 +74,11 @@ def span(ms: int) -> str:
     if ms < 60_000: return f"{ms // 1000} s"
     if ms < 3_600_000: return f"{ms // 60_000} min"
     return _hms(ms // 1000)
+
+
+def short_ticker(ticker: str) -> str:
+    "A ticker without its series"
+    return ticker.partition("-")[2] or ticker
 
 
 def share(part: int, whole: int) -> int:

@@ -234,6 +234,11 @@ class Ledger(Struct, frozen=True):
     settlements: list[Settlement]
 
     @property
+    def resting(self) -> Money:
+        "What resting orders reserve, apart from the dollars of short contracts"
+        return self.locked - sum(cost(ONE, max(0, -h.position.net)) for h in self.holdings.values())
+
+    @property
     def positions(self) -> dict[str, Position]:
         "The position in each market that was ever traded"
         return {t: h.position for t, h in self.holdings.items() if h.volume}

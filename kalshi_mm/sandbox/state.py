@@ -36,7 +36,7 @@ from .tape import Life, MarketHistory, Tape
 OPERATIONS = (
     "list_market", "open_account", "advance", "place", "cancel", "cancel_all", "decrease", "amend", "create_group",
     "trigger_group", "reset_group", "set_group_limit", "delete_group", "set_trading", "set_netting", "revise", "set_status",
-    "settle")
+    "settle", "credit")
 
 
 def record_of(name: str) -> type[Struct]:

@@ -17,9 +17,11 @@ from msgspec import Struct
 from .parameters import StrategyError
 
 # %% ../../nbs/strategy/04_presets.ipynb #aaa2c174
-BUILT_IN = {"spread_capture": "kalshi_mm.strategy.spread_capture:SpreadCapture"}  # {name: module:Class}
+BUILT_IN = {"spread_capture": "kalshi_mm.strategy.spread_capture:SpreadCapture",
+            "incentive_capture": "kalshi_mm.strategy.incentive_capture:IncentiveCapture"}  # {name: module:Class}
 _GUARDS = ("edges", "opening", "young", "alone", "jump", "regime")
 GUARDS = {name: f"kalshi_mm.strategy.guards:{name.capitalize()}" for name in _GUARDS}
+GUARDS |= {"incentive": "kalshi_mm.strategy.incentive_guard:IncentiveGuard"}
 
 # %% ../../nbs/strategy/04_presets.ipynb #8d2a7cac
 class Preset(Struct, frozen=True):

@@ -87,5 +87,5 @@ def test_a_maker_tells_whose_order_one_is():
     assert [maker.unknown_session(o) for o in orders] == ["", "", "", "", "", "other"]
     assert maker.resting == 0
     for o in orders[1:2]: maker.handle(OrderSeen(T, o))
-    maker.handle(AccountRead(T + 1, T + 1, 0, (orders[1],), (), (), 123))
+    maker.handle(AccountRead(T + 1, T + 1, 0, (orders[1],), (), (), 410_123))  # of which the order reserves 410,000
     assert (maker.resting, maker.balance, maker.killed, maker.quoting, maker.reduce_only) == (1, 123, False, False, False)

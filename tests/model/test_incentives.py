@@ -4,9 +4,9 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalshi_mm.model.incentives import FILING, HELP_PAGE, Accrual, Programme, Reading, one_more, scored, ticks_between
+from kalshi_mm.model.incentives import FILING, HELP_PAGE, Accrual, Reading, one_more, scored, ticks_between
 from kalshi_mm.model.numbers import CENT, CONTRACT, DOLLAR, ONE, Count, Price
-from kalshi_mm.model.types import Side, TickGrid
+from kalshi_mm.model.types import Programme, Side, TickGrid
 
 CENTS = TickGrid.of([(0, ONE, CENT)])
 FINE = TickGrid.of([(0, 1000, 10), (1000, 9000, CENT), (9000, ONE, 10)])

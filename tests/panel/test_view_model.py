@@ -10,11 +10,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from kalshi_mm.engine import status
+from kalshi_mm.engine import status as status_room
+from kalshi_mm.engine.status import status
 from kalshi_mm.panel import view_model
+from kalshi_mm.panel.incentives import incentives
 from kalshi_mm.panel.view_model import build_vm, no_engine
+from tests.maker.test_incentives import Session, T, programme
 from tests.panel.pictures import NOW, changed, session, states
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -86,7 +90,24 @@ def test_the_page_and_the_view_model_find_a_kill_late_at_the_same_time():
 
 def test_every_word_of_the_engines_state_has_a_picture():
     "A state without an icon would end the page's pictures"
-    lines = [line for line in inspect.getsource(status._state).splitlines() if "return" in line]
+    lines = [line for line in inspect.getsource(status_room._state).splitlines() if "return" in line]
     words = [word for line in lines for word in re.findall(r'"(\w+)"', line)]
     assert len(words) >= 6
     for word in words: assert build_vm(changed(SMALL, {"state": word}), NOW)["icon"], word
+
+
+def test_the_table_of_liquidity_programmes_is_made_of_what_the_core_tells():
+    later = msgspec.structs.replace(programme(60), programme_id="q", start_ms=T + 40_000, end_ms=T + 90_000)
+    core = Session(programme(20), later)
+
+    def shown(now_ms: int) -> dict[str, Any]:
+        return incentives({"engine": {"maker": msgspec.to_builtins(status(core.maker, now_ms))}}, now_ms)
+
+    core.until(T + 10_000)
+    running, coming = shown(T + 10_000)["rows"]
+    assert running[1:4] == ["10 s", "no", "9.1 %"]  # 100 a tick in front, worth 200, of 2,200
+    assert (running[7:10], coming[1:5]) == (["$20.00", "1,000", "40 / 60"], ["in 30 s", "—", "—", "—"])
+    core.until(T + 22_000, T + 10_000)
+    after = shown(T + 22_000)
+    assert [r[1] for r in after["rows"]] == ["in 18 s", "unpaid"]
+    assert after["sums"][0] == ["expected an hour", "$0.00"]
