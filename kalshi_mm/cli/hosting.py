@@ -22,7 +22,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from .terminal import Json, guarded, screen, settings_of
+from .terminal import Json, guarded, need_research, screen, settings_of
 from ..client.venue import VenueError
 from ..engine.private_files import private_folder
 from ..sandbox.auth import TIERS
@@ -74,6 +74,7 @@ def faults_of(
 
 # %% ../../nbs/cli/03_hosting.ipynb #b1917b6c
 def _recording(data: Path, day: date) -> list[Row]:
+    need_research()
     from kalshi_mm.research.data import read_bbo  # pandas takes most of a second, at every start of every engine
 
     return read_bbo(data, day)

@@ -212,7 +212,7 @@ def _people(kind: str, table: pa.Table) -> "pd.DataFrame":
     for field in KINDS[kind].schema:
         if field.type == pa.int32(): frame[field.name] /= ONE
         elif field.name in _MONEY: frame[field.name] /= DOLLAR
-        elif field.type == pa.int64() and field.name != "seq": frame[field.name] /= CONTRACT
+        elif field.type == pa.int64() and field.name not in ("seq", "minutes"): frame[field.name] /= CONTRACT
     return frame
 
 # %% ../../nbs/datasets/03_dataset.ipynb #42dcfa1a

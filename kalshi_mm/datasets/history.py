@@ -41,7 +41,7 @@ def trade_rows(prints: Sequence[TradePrint]) -> list[TradeRow]:  # the oldest fi
 def candle_rows(minutes: Sequence[tuple[str, Minute]]) -> list[CandleRow]:  # with the ticker
     "Minutes as rows"
     ordered = sorted(minutes, key=lambda pair: (pair[1].end_s, pair[0]))
-    return [CandleRow(m.end_s * 1_000_000, n, ticker, *m.bid, *m.ask, *m.trades, m.volume, m.open_interest)
+    return [CandleRow(m.end_s * 1_000_000, n, ticker, 1, *m.bid, *m.ask, *m.trades, m.volume, m.open_interest)
             for n, (ticker, m) in enumerate(ordered)]
 
 

@@ -71,8 +71,9 @@ class DepthRow(Row, frozen=True, gc=False):
 
 
 class CandleRow(Row, frozen=True, gc=False):
-    "A minute of a market, with both sides of the quote; its time is its end"
+    "A stretch of a market, with both sides of the quote; its time is its end"
 
+    minutes: int  # how long it is
     bid_open: Price | None
     bid_high: Price | None
     bid_low: Price | None
@@ -152,7 +153,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "quotes": _kind("quotes", QuoteRow, "t n s p? p? c? c?"),
     "trades": _kind("trades", TradeRow, "t n s s p c s b t?"),
     "depth": _kind("depth", DepthRow, "t n s s s? p? c? t?"),
-    "candles": _kind("candles", CandleRow, "t n s p? p? p? p? p? p? p? p? p? p? p? p? c c?"),
+    "candles": _kind("candles", CandleRow, "t n s n p? p? p? p? p? p? p? p? p? p? p? p? c c?"),
     "fills": _kind("fills", FillRow, "t n s s s s s p c m b s"),
     "settlements": _kind("settlements", SettlementRow, "t n s m s"),
     "markets": _kind("markets", MarketRow, "t n s s s t s s f? f? s s s b c?"),

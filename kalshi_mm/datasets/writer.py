@@ -103,10 +103,13 @@ class Writer:
         row: Row,  # of that kind
     ) -> None:
         "Add a row; LayoutError if it breaks the layout"
-        ticker = row.ticker
+        self._draft_of(kind, *self.place(row.ticker)).add(row)
+
+    def place(self, ticker: str) -> tuple[str, date]:  # LayoutError if its day isn't known
+        "The series and the event day of a market"
         if (place := self._places.get(ticker)) is None:
             place = self._places[ticker] = series_of(ticker), day_of(ticker, self._closes.get(ticker))
-        self._draft_of(kind, *place).add(row)
+        return place
 
     def empty(self, kind: str, series: str, day: date) -> None:
         "Write a file even if no row comes: this source had none"

@@ -22,6 +22,7 @@ from websockets.protocol import Event as ProtocolEvent
 from ..client.transport import error_of, exchange_name, failure_text, plain, proxy_for
 from .merge import Merge
 from .stream_state import StreamHealth, StreamState
+from .subscriptions import CHANNELS
 from ..model.messages import Event
 
 _all_ = ["StreamHealth", "StreamState"]
@@ -101,11 +102,13 @@ class Feed:
         patience_ms: int = 5_000,  # how long answers may take
         longest_pause_ms: int = 30_000,  # between attempts
         subaccount: int | None = None,  # that is traded; None: whatever the key sees
+        channels: tuple[str, ...] = CHANNELS,  # that are subscribed
         tap: Tap | None = None,  # takes frames and commands for a log; must not block
         line: int = 0,  # the number of this stream, where there are two
     ):
         self._tap, self._line = tap, line
-        self.state = StreamState(tickers, silence_ms=silence_ms, patience_ms=patience_ms, subaccount=subaccount)
+        self.state = StreamState(tickers, silence_ms=silence_ms, patience_ms=patience_ms, subaccount=subaccount,
+                                 channels=channels)
         self._url, self._headers, self._emit, self._now_ms, self._warn, self._changed = url, headers, emit, now_ms, warn, changed
         self._rng, self._longest_pause_ms = rng or random.Random(), longest_pause_ms
         self._tick_s = min(1_000, silence_ms, patience_ms) / 1000

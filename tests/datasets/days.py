@@ -45,5 +45,5 @@ def tape_candles(tape: Tape, tickers: set[str]) -> list[CandleRow]:
     def four(s: Span | None) -> tuple[int | None, ...]: return (s.open, s.high, s.low, s.close) if s else (None,) * 4
 
     every = sorted(((c.end_s, t, c) for t in tickers for c in tape.history(t).minutes), key=lambda x: x[:2])
-    return [CandleRow(end_s * 1_000_000, n, t, *four(c.bid), *four(c.ask), *four(c.trades), c.volume, c.interest)
+    return [CandleRow(end_s * 1_000_000, n, t, 1, *four(c.bid), *four(c.ask), *four(c.trades), c.volume, c.interest)
             for n, (end_s, t, c) in enumerate(every)]

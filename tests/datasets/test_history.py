@@ -1,8 +1,11 @@
 "The history of a sandbox's day comes back exactly, from either side of the cutoff, and whatever interrupts the download."
 import asyncio
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
+from random import Random
 
 import msgspec
 import pytest
@@ -113,6 +116,28 @@ def test_a_download_that_is_killed_anywhere_goes_on_from_there(sandbox: Sandbox,
     settled = [a for a in asked if "26NOV29" in a]
     assert len(settled) == len(set(settled)), "a page of a settled market was asked for twice"
     assert not list((tmp_path / "killed").glob(".history/*/*"))
+
+
+def test_the_command_killed_at_any_moment_goes_on_until_all_is_there(sandbox: Sandbox, tmp_path: Path):
+    fetched(sandbox, tmp_path / "whole", None)
+    draw, ends = Random(11), list[int]()
+
+    async def story() -> None:
+        address = await sandbox.start()
+        words = ("history", "KXHIGHNY", "--from", str(DAY), "--to", str(NEXT), "--rest", address.rest, "--data", "killed")
+        try:
+            while ends[-1:] != [0]:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "kalshi_mm.cli.main", *words, cwd=tmp_path, stdout=asyncio.subprocess.DEVNULL)
+                wait_s = draw.uniform(0.5, 2) if len(ends) < 5 else 30
+                with suppress(TimeoutError): await asyncio.wait_for(process.wait(), wait_s)
+                if process.returncode is None: process.kill()
+                ends.append(await process.wait())
+        finally: await sandbox.stop()
+
+    asyncio.run(asyncio.wait_for(story(), 90))
+    assert set(ends[:-1]) <= {-9, 0} and -9 in ends
+    assert same(tmp_path / "whole", tmp_path / "killed")
 
 
 def same(a: Path, b: Path) -> bool:
