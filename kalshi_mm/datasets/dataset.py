@@ -9,7 +9,7 @@ __all__ = ['opened', 'DataFile', 'merged', 'doubled', 'Dataset', 'Holding', 'Des
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from heapq import heappop, heappush, heapreplace
 from pathlib import Path
@@ -34,7 +34,7 @@ def opened(
 ) -> Iterator[pq.ParquetFile]:  # LayoutError if it isn't a whole file of this kind and version
     "Open a file of the data"
     try: file = pq.ParquetFile(path, page_checksum_verification=True)
-    except (pa.ArrowInvalid, OSError) as e:
+    except (pa.ArrowException, OSError, ValueError) as e:
         raise LayoutError(f"{path} is no whole Parquet file: {e}. Remove it, and fetch, export or import it again") from e
     with file:
         meta = file.schema_arrow.metadata or {}
@@ -73,7 +73,10 @@ class DataFile(Struct, frozen=True):
             groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
             stats = [g.column(0).statistics for g in groups if g.num_rows]
             if not stats: return 0, 0, 0
-            return micros(stats[0].min), micros(stats[-1].max), file.metadata.num_rows
+            begin, end = (getattr(s, name, None) for s, name in ((stats[0], "min"), (stats[-1], "max")))
+            if not (isinstance(begin, datetime) and isinstance(end, datetime)):
+                raise LayoutError(f"{self.path}: its table of contents names no times")
+            return micros(begin), micros(end), file.metadata.num_rows
 
     def tables(self) -> Iterator[pa.Table]:  # LayoutError names the row group
         "The rows, a checked batch at a time"
@@ -82,7 +85,7 @@ class DataFile(Struct, frozen=True):
             for n in range(file.num_row_groups):
                 where = f"{self.path}, row group {n}"
                 try: table = file.read_row_group(n)
-                except (pa.ArrowInvalid, OSError) as e: raise LayoutError(f"{where} can't be read: {e}") from e
+                except (pa.ArrowException, OSError, ValueError) as e: raise LayoutError(f"{where} can't be read: {e}") from e
                 last = check_rows(table, self.kind, self.series, self.day, where, last)
                 yield table
 
@@ -101,8 +104,10 @@ def merged(
     opens = 0
     while heap or waiting:
         while waiting and (not heap or waiting[0][1] <= heap[0][0]):
-            rows = waiting.popleft()[0].rows()
+            file, begin = waiting.popleft()
+            rows = file.rows()
             row = next(rows)
+            if row.ts != begin: raise LayoutError(f"{file.path}: its table of contents names another first time than its rows have")
             opens += 1
             heappush(heap, (row.ts, row.seq, opens, row, rows))
         _, _, n, row, rows = heap[0]

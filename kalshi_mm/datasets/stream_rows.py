@@ -135,7 +135,7 @@ class FrameRows:
             self.problems["frames that can't be read"] += 1
             return self._rows.gap_everywhere(us)
         made: Made = []
-        if frame.seq and frame.sid and isinstance(frame, DeltaFrame | SnapshotFrame | OddFrame):
+        if frame.seq and frame.sid:  # answers to commands are counted, too
             count, _ = self._by_sid.setdefault(frame.sid, (Sequence(frame.seq - 1), False))
             if not count.check(frame.seq):
                 if count.got < count.expected:
