@@ -107,7 +107,7 @@ def merged(
             file, begin = waiting.popleft()
             rows = file.rows()
             row = next(rows)
-            if row.ts != begin: raise LayoutError(f"{file.path}: its table of contents names another first time than its rows have")
+            if row.ts != begin: raise LayoutError(f"{file.path}: its table of contents names another first time than its rows")
             opens += 1
             heappush(heap, (row.ts, row.seq, opens, row, rows))
         _, _, n, row, rows = heap[0]
@@ -231,7 +231,6 @@ class Holding(Struct, frozen=True):
     last: date
     missing: tuple[date, ...]  # days in between
     rows: int
-    bytes: int
     sources: tuple[str, ...]  # the first word of each
     gaps: int  # in books
     doubled: str  # what is told twice; empty if nothing is
@@ -246,7 +245,7 @@ def _holding(data: Dataset, kind: str, series: str) -> Holding:
     tables = (table for f in files for table in f.tables()) if kind == "depth" else ()
     return Holding(
         kind, series, len(days), days[0], days[-1], missing=tuple(d for d in every if d not in days),
-        rows=sum(rows for _, (_, _, rows) in spans), bytes=sum(f.path.stat().st_size for f in files),
+        rows=sum(rows for _, (_, _, rows) in spans),
         sources=tuple(sorted({f.source.partition("-")[0] for f in files})),
         gaps=sum(pc.sum(pc.equal(table["change"], "gap")).as_py() or 0 for table in tables), doubled=doubled(spans),
         unknown=tuple(sorted(_tickers(files) - _tickers(data.files(["markets"], series)))) if kind != "markets" else (),
@@ -279,13 +278,19 @@ class Description(Struct, frozen=True):
         return told
 
     def table(self) -> list[tuple[str, ...]]:
-        "A line for each kind and series"
-        return [(h.kind, h.series, f"{h.days}", f"{h.first}", f"{h.last}", f"{h.rows:,}", f"{-(-h.bytes // 1000):,} kB",
-                 ", ".join(h.sources)) for h in self.holdings]  # fmt: skip
+        "A head, and a line for each kind and series"
+        rows = [(h.kind, h.series, f"{h.days}", f"{h.first}", f"{h.last}", f"{h.rows:,}", ", ".join(h.sources))
+                for h in self.holdings]
+        return [("kind", "series", "days", "first", "last", "rows", "sources"), *rows]
+
+    def __repr__(self) -> str:
+        widths = [max(map(len, column)) for column in zip(*self.table(), strict=True)]
+        lines = ["  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in self.table()]
+        return "\n".join([*lines, *self.remarks()])
 
     def _repr_markdown_(self) -> str:
-        head = ("kind", "series", "days", "first", "last", "rows", "size", "sources")
-        lines = [head, ("---",) * len(head), *self.table()]
+        head, *rows = self.table()
+        lines = [head, ("---",) * len(head), *rows]
         return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", *(f"* {r}" for r in self.remarks())])
 
 

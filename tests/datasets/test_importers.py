@@ -96,7 +96,8 @@ def test_a_days_quotes_are_the_same_as_read_from_the_recording_itself(tmp_path: 
     table = pq.read_table(path)
     pq.write_table(table.filter(pc.equal(table["event_date"].cast("string"), str(day))), tmp_path / "day.parquet")
     import_file(tmp_path / "day.parquet", tmp_path / "data", "import-bbo")
-    assert best_prices(Dataset(tmp_path / "data"), "KXHIGHNY", day) == read_bbo(tmp_path / "data", day) == changed(read_bbo(path, day))
+    data = tmp_path / "data"
+    assert best_prices(Dataset(data), "KXHIGHNY", day) == read_bbo(data, day) == changed(read_bbo(path, day))
 
 
 def changed(rows: list[tuple[int, str, int | None, int | None]]) -> list[tuple[int, str, int | None, int | None]]:

@@ -1,4 +1,4 @@
-"A session keeps the stream twice, as it came and as the core saw it: made into data, both are the same books and the same trades."
+"A session keeps the stream twice, as it came and as the core saw it: as data, both are the same books and trades."
 import csv
 import os
 import subprocess
