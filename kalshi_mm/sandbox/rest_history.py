@@ -132,8 +132,8 @@ def shortened(candle: Json) -> Json:
 
 # %% ../../nbs/sandbox/19_rest_history.ipynb #7d54de25
 def live_data(c: Call) -> Answer:
-    "GET /live_data/events/{ticker}"
-    event = c.args["ticker"]
+    "GET /live_data/events/{event_ticker}"
+    event = c.args["event_ticker"]
     if not any(m.event_ticker == event for m in c.markets.values()): raise fault(404, "not_found")
     return 200, {"live_data": {"type": "sandbox", "details": {"event_ticker": event, "as_of_ts_ms": c.now}}}
 
