@@ -182,6 +182,7 @@ class Settings(BaseSettings):
     alert_webhook_url: Annotated[SecretStr, AfterValidator(_webhook_url)] = SecretStr("")  # told of halts; empty: nobody
     alert_urls: SecretStr = SecretStr("")  # of the library apprise, separated by spaces; told too; needs the extra `alerts`
     heartbeat_url: Annotated[SecretStr, AfterValidator(_webhook_url)] = SecretStr("")  # pinged each minute by the loop
+    record_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 2_000  # of disk for the frames of the stream; 0 keeps none
     keep_records_days: Annotated[int, Field(ge=1, le=3650)] = 30  # days that the records of sessions are kept
     state_dir: Annotated[Path, Field(default_factory=default_state_dir)]  # of journals, kill latches, locks; the user's own
 

@@ -1,4 +1,5 @@
 "What a stranger finds in the repository: commands of one line, settings that are true, and nothing that should not be there."
+import os
 import re
 import shlex
 import subprocess
@@ -122,6 +123,24 @@ def test_what_is_typed_in_a_hurry_loads_no_more_than_it_needs(word: str):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert "typer" in loaded and loaded & {"kalshi_python", "pandas", "pyarrow", "fastapi", "aiohttp"} == set()
+
+
+def test_a_session_and_a_recorder_need_no_pandas_and_no_pyarrow_and_what_does_says_so(tmp_path: Path):
+    for name in ("pandas", "pyarrow"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('as if it were not installed')")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "STATE_DIR": str(tmp_path / "state"), "CONTROL_PORT": "0"}
+
+    def done(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "kalshi_mm.cli.main", *words]
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+
+    session, recorder = done("run", "--for", "2s", "--quiet"), done("record", "--for", "2s")
+    assert (session.returncode, recorder.returncode) == (0, 0), session.stderr + recorder.stderr
+    assert list(tmp_path.glob("data/frames/*.gz")) and list(tmp_path.glob("state/*/records/*.gz"))
+    for words in (("run", "--data", "x.parquet", "--day", "2025-12-10"), ("record", "export"),
+                  ("history", "KXHIGHNY", "--from", "2026-09-01", "--rest", "http://127.0.0.1:9")):
+        refused = done(*words)
+        assert refused.returncode == 1 and 'pip install "kalshi_mm[research]"' in refused.stderr, refused.stderr
 
 
 def test_the_package_has_every_file_of_the_page(tmp_path: Path):

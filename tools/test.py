@@ -52,13 +52,14 @@ def wheel() -> None:
         dist, home = Path(tmp) / "dist", Path(tmp) / "venv"
         run(sys.executable, "-m", "build", "-q", "--outdir", dist, ".")
         EnvBuilder(with_pip=True).create(home)
-        run(home / "bin/python", "-m", "pip", "install", "-q", next(dist.glob("*.whl")))
-        run(home / "bin/python", "-I", "-c", IMPORT_ALL, cwd=Path(tmp))
-        program = home / "bin/kalshi-mm"
+        archive, program = next(dist.glob("*.whl")), home / "bin/kalshi-mm"
+        run(home / "bin/python", "-m", "pip", "install", "-q", archive)
         words = [program, "--help"], *([program, w, "--help"] for names in ROOMS.values() for w in names)
         for command in words: run(*command, cwd=Path(tmp))
         os.environ["STATE_DIR"] = f"{tmp}/state"  # a whole session, far from the repository
         run(program, "run", "--for", "5s", "--control-port", "0", cwd=Path(tmp))
+        run(home / "bin/python", "-m", "pip", "install", "-q", f"{archive}[research]")  # what needs it comes last
+        run(home / "bin/python", "-I", "-c", IMPORT_ALL, cwd=Path(tmp))
 
 
 def floors() -> None:
@@ -66,7 +67,7 @@ def floors() -> None:
     and the feed's tests, and a session. The tools of the tests are the newest: nobody installs them with the package."""
     settings = ConfigParser(delimiters=["="])
     settings.read(ROOT / "settings.ini", encoding="utf-8")
-    needed = shlex.split(settings["DEFAULT"]["requirements"])
+    needed = shlex.split(settings["DEFAULT"]["requirements"]) + shlex.split(settings["DEFAULT"]["research_requirements"])
     with TemporaryDirectory() as tmp:
         python = Path(tmp) / "venv/bin/python"
         run("uv", "venv", "-q", "--python", sys.executable, python.parents[1])

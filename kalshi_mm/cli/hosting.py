@@ -22,7 +22,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from .terminal import Json, guarded, screen, settings_of
+from .terminal import Json, guarded, need_research, screen, settings_of
 from ..client.venue import VenueError
 from ..engine.private_files import private_folder
 from ..sandbox.auth import TIERS
@@ -36,7 +36,7 @@ app = typer.Typer()
 
 Seed = Annotated[int | None, typer.Option(help="Same seed, same traffic.")]
 Speed = Annotated[float | None, typer.Option(help="How many times faster the market day passes.", min=0.01, max=100_000)]
-Data = Annotated[Path | None, typer.Option(help="A recording of best bids and asks, Parquet; needs --day.")]
+Data = Annotated[Path | None, typer.Option(help="A folder of kept data, or a Parquet file of best bids and asks; needs --day.")]
 Day = Annotated[str | None, typer.Option(help="Event day, YYYY-MM-DD: of the recording, or the first simulated one (tomorrow).")]
 
 
@@ -73,10 +73,11 @@ def faults_of(
     return Faults(planned, seed, lambda text: typer.echo(text, err=True))
 
 # %% ../../nbs/cli/03_hosting.ipynb #b1917b6c
-def _recording(data: Path, day: date) -> list[Row]:
+def _recording(data: Path, day: date, series: str) -> list[Row]:
+    need_research()
     from kalshi_mm.research.data import read_bbo  # pandas takes most of a second, at every start of every engine
 
-    return read_bbo(data, day)
+    return read_bbo(data, day, series)
 
 
 @app.command()
@@ -119,7 +120,7 @@ def exchange(
 
     async def work() -> int:
         if data and not day: raise VenueError("--data needs --day: which event day of the recording")
-        rows = _recording(data, _day(day)) if data and day else None
+        rows = _recording(data, _day(day), series.split(",")[0].strip().upper()) if data and day else None
         skip = skip_hours if skip_hours is not None else 0 if rows else 25
         kind, injected = "ed25519" if ed25519 else "rsa", faults_of(faults, seed or 0)
         with _folder(state, attached) as folder:

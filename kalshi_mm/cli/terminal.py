@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['EnvOption', 'Rest', 'Ws', 'StrategyName', 'PresetName', 'Series', 'ControlPort', 'SessionOption', 'Where', 'Port',
-           'ConfirmLive', 'Json', 'seconds', 'sentence', 'fail', 'guarded', 'settings_of', 'screen', 'rendered',
-           'Selection', 'ask']
+           'ConfirmLive', 'Json', 'seconds', 'sentence', 'fail', 'need_research', 'guarded', 'settings_of', 'screen',
+           'rendered', 'Selection', 'ask']
 
 # %% ../../nbs/cli/01_terminal.ipynb #bbcc4201
 import asyncio
 from collections.abc import Callable, Coroutine
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -62,6 +63,13 @@ def fail(why: str) -> typer.Exit:
     "Print the reason on standard error; return the exception that ends a command with status 1"
     typer.echo(f"kalshi-mm: {why}", err=True)
     return typer.Exit(1)
+
+
+def need_research() -> None:
+    "End the command with what to install, where the libraries of tables are missing"
+    try:
+        for library in ("pandas", "pyarrow"): import_module(library)
+    except ImportError: raise fail('pandas and pyarrow are not installed here: pip install "kalshi_mm[research]"') from None
 
 
 def guarded(work: Coroutine[Any, Any, int]) -> None:

@@ -42,6 +42,9 @@ class Home:
     def lock(self) -> Path: return self.path / "lock"
 
     @property
+    def frames(self) -> Path: return self.path / "frames"
+
+    @property
     def groups(self) -> Path: return self.path / "groups.json"
 
     @property

@@ -39,6 +39,7 @@ from ..engine.private_files import Opened, private_files, private_folder, write_
 from ..engine.process_identity import Identity
 from ..engine.status import Outcome
 from ..engine.strategies import choose
+from ..feed.frame_log import FrameLog
 from ..panel.format import clock
 from ..panel.tables import headline, live_table, summary
 
@@ -207,7 +208,9 @@ async def _session(
 
         def lost() -> str: return next(filter(None, (o.changed for o in opened)), "")
 
-        engine = Engine(settings, client, venue.ws, journal, home.latch, session, lost=lost, speed=venue.speed)
+        limit = settings.record_mb * 1_000_000
+        frames = FrameLog(home.frames, limit, warn=logging.getLogger("kalshi_mm").warning) if limit else None
+        engine = Engine(settings, client, venue.ws, journal, home.latch, session, lost=lost, speed=venue.speed, frames=frames)
         for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(s, engine.end, f"by {s.name}")
         token = new_token(home.token)
@@ -228,6 +231,7 @@ async def _session(
             for path in (home.runtime, home.token, home.socket): path.unlink(missing_ok=True)
             await control.stop()
             journal.close()
+            if frames: frames.close()
             if settings.urls is None: home.latch.clear()  # the account ends with its sandbox
         return finish(outcome, as_json, out)
     finally:

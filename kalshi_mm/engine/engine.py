@@ -27,13 +27,14 @@ from .journal import Journal, JournalError
 from .kill_latch import Latch
 from .kill_switch import KillSwitch
 from .loop import Loop
-from .monitors import Bookkeeper, Monitors, ProgrammeWatch
+from .monitors import Bookkeeper, Monitors, ProgrammeWatch, Recording
 from .notices import Notices
 from .session_state import SessionState
 from .status import EngineStatus, Outcome, status
 from .strategies import choose
 from .verification import verify_empty
 from ..feed.feed import Feed, TwinFeed
+from ..feed.frame_log import FrameLog
 from ..maker.maker import MarketMaker
 from ..maker.target_quotes import stopping
 from kalshi_mm.model.messages import (
@@ -115,12 +116,14 @@ class Sources:
         notices: Notices,
         now_ms: Callable[[], int],  # UTC
         speed: float = 1.0,  # market seconds in a second of the wall clock
+        frames: FrameLog | None = None,  # keeps what the stream sends; None keeps nothing
     ):
         self._client, self._inbox = client, inbox
         lines = TwinFeed if settings.redundant_feed else Feed
         self.feed = lines(ws_url, lambda: client.handshake(ws_url), (), self._from_stream, now_ms, warn=notices.note,
-                          changed=self._changed, subaccount=settings.kalshi_subaccount)  # fmt: skip
-        self.discovery = Discovery(client, self.feed, maker, settings.series, inbox.put, notices.note, now_ms,
+                          changed=self._changed, subaccount=settings.kalshi_subaccount, tap=frames)  # fmt: skip
+        self.recording = Recording(client, inbox, notices, frames)
+        self.discovery = Discovery(client, self.feed, maker, settings.series, self.recording.tell, notices.note, now_ms,
                                    counted=journal.past.counted)  # fmt: skip
         self.monitors = Monitors(client, self.feed, self.discovery, inbox, notices, now_ms)
         self.programmes = ProgrammeWatch(client, self.discovery, inbox, notices, now_ms, speed)
@@ -130,7 +133,8 @@ class Sources:
     def watches(self) -> tuple[Coroutine[None, None, None], ...]:
         "What runs as long as the session"
         m = self.monitors
-        return self.feed.run(), m.watch_exchange(), m.watch_stream(), m.watch_keys(), self.programmes.watch(), self.books.watch()
+        watches = self.feed.run(), m.watch_exchange(), m.watch_stream(), m.watch_keys(), self.programmes.watch(), self.books.watch()
+        return *watches, *self.recording.watches()
 
     @property
     def odd(self) -> dict[str, int]:
@@ -165,6 +169,7 @@ class Engine:
         now_ms: Callable[[], int] = wall_ms,  # UTC
         lost: Callable[[], str] = lambda: "",  # which of our files on disk is no longer the one that was opened; empty if none
         speed: float = 1.0,  # market seconds in a second of the wall clock: a sandbox's day may be accelerated
+        frames: FrameLog | None = None,  # keeps what the stream sends; closed by who made it
     ):
         self.settings, self.client, self.journal, self.latch, self.now_ms = settings, client, journal, latch, now_ms
         self.chosen, self._speed = choose(settings, session), speed
@@ -173,7 +178,8 @@ class Engine:
         self.alerts = Alerts(to, session, settings.kalshi_env, _log.warning)
         self._heart = Heartbeat(settings.heartbeat_url.get_secret_value(), _log.warning)
         self.notices = Notices(self.alerts, journal, now_ms)
-        self.sources = s = Sources(settings, client, ws_url, self.maker, journal, self.inbox, self.notices, now_ms, speed)
+        self.sources = s = Sources(settings, client, ws_url, self.maker, journal, self.inbox, self.notices, now_ms, speed,
+                                   frames)
         self.feed, self.discovery, self.monitors = s.feed, s.discovery, s.monitors
         self.state = SessionState(settings, journal, self.maker, self.notices, now_ms, self.chosen.preset, lambda: s.odd)
         self.fault = Fault(client, self.inbox, self.notices, self._do, now_ms)

@@ -13,6 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..datasets.dataset import Dataset
+from ..datasets.playback import best_prices
 from ..model.numbers import CENT, ONE, KalshiMMError, Price
 from ..sandbox.recorded import Row
 
@@ -33,10 +35,12 @@ def days(
 
 
 def read_bbo(
-    path: str | Path,  # of a Parquet file
+    path: str | Path,  # of a Parquet file, or of a folder of kept data
     day: date,  # the event's
-) -> list[Row]:  # by time; DataError names the fault
+    series: str = "KXHIGHNY",  # of the folder
+) -> list[Row]:  # by time; DataError or LayoutError names the fault
     "The best bids and asks of one event"
+    if Path(path).is_dir(): return best_prices(Dataset(path), series, day)
     frame = _read(path, list(COLUMNS), day)
     if frame.empty:
         raise DataError(f"{path} has nothing of {day}; it has {', '.join(map(str, days(path)))}")

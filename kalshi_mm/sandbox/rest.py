@@ -247,6 +247,8 @@ OPERATIONS = (
     _public("GetTradesHistorical", "/historical/trades", rest_history.trades),
     _public("GetHistoricalMarkets", "/historical/markets", rest_history.markets),
     _public("GetHistoricalMarket", "/historical/markets/{ticker}", rest_history.market),
+    _public("GetMarketCandlesticksHistorical", "/historical/markets/{ticker}/candlesticks", rest_history.historical_candlesticks),
+    _public("GetEventLiveData", "/live_data/events/{event_ticker}", rest_history.live_data),
     _public("GetAccountEndpointCosts", "/account/endpoint_costs", rest_reads.endpoint_costs),
     _private("GetAccountApiLimits", "/account/limits", rest_reads.account_limits),
     _private("GetApiKeys", "/api_keys", rest_reads.api_keys),

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MOST_CANDLES', 'span_json', 'candle_json', 'required', 'candles', 'market_candlesticks', 'batch_candlesticks',
-           'event_candlesticks', 'cutoff', 'trades', 'markets', 'market', 'incentive_programs']
+           'event_candlesticks', 'cutoff', 'trades', 'markets', 'old_market', 'market', 'historical_candlesticks',
+           'shortened', 'live_data', 'incentive_programs']
 
 # %% ../../nbs/sandbox/20_rest_history.ipynb #c563407f
 from ..model.numbers import count_str, price_str
@@ -60,13 +61,13 @@ def candles(c: Call, ticker: str) -> list[Json]:
 def market_candlesticks(c: Call) -> Answer:
     "GET /series/{series_ticker}/markets/{ticker}/candlesticks"
     m = c.markets.get(c.args["ticker"])
-    if m is None or m.series_ticker != c.args["series_ticker"]: raise fault(404, "not_found")
+    if m is None or m.series_ticker != c.args["series_ticker"] or archived(c, m.ticker): raise fault(404, "not_found")
     return 200, {"ticker": m.ticker, "candlesticks": candles(c, m.ticker)}
 
 
 def batch_candlesticks(c: Call) -> Answer:
     "GET /markets/candlesticks"
-    tickers = [t for t in c.query.texts("market_tickers") if c.day.exchange.lists(t)]
+    tickers = [t for t in c.query.texts("market_tickers") if c.day.exchange.lists(t) and not archived(c, t)]
     if not 1 <= len(c.query.texts("market_tickers")) <= 100:
         raise fault(400, "invalid_parameters", details="market_tickers: from 1 to 100 are needed")
     each: list[Json] = [{"market_ticker": t, "candlesticks": candles(c, t)} for t in tickers]
@@ -105,13 +106,39 @@ def markets(c: Call) -> Answer:
     return 200, {"cursor": cursor, "markets": [shown(c, m) for m in rows]}
 
 
-def market(c: Call) -> Answer:
-    "GET /historical/markets/{ticker}"
+def old_market(c: Call) -> Market:
+    "The historical market that a path names; Fault 404 if there is none"
     m = c.markets.get(c.args["ticker"])
     if m is None or not archived(c, m.ticker): raise fault(404, "not_found")
-    return 200, {"market": shown(c, m)}
+    return m
+
+
+def market(c: Call) -> Answer:
+    "GET /historical/markets/{ticker}"
+    return 200, {"market": shown(c, old_market(c))}
+
+
+def historical_candlesticks(c: Call) -> Answer:
+    "GET /historical/markets/{ticker}/candlesticks"
+    m = old_market(c)
+    return 200, {"ticker": m.ticker, "candlesticks": [shortened(candle) for candle in candles(c, m.ticker)]}
+
+
+def shortened(candle: Json) -> Json:
+    "A candlestick as the historical list writes it"
+    def short(name: str) -> str: return name.removesuffix("_dollars").removesuffix("_fp")
+
+    return {short(name): {short(k): v for k, v in value.items()} if isinstance(value, dict) else value
+            for name, value in candle.items()}  # fmt: skip
 
 # %% ../../nbs/sandbox/20_rest_history.ipynb #7d54de25
+def live_data(c: Call) -> Answer:
+    "GET /live_data/events/{event_ticker}"
+    event = c.args["event_ticker"]
+    if not any(m.event_ticker == event for m in c.markets.values()): raise fault(404, "not_found")
+    return 200, {"live_data": {"type": "sandbox", "details": {"event_ticker": event, "as_of_ts_ms": c.now}}}
+
+
 def incentive_programs(c: Call) -> Answer:
     "GET /incentive_programs"
     q, day_ms = c.query, c.day.time.day_ms()

@@ -34,7 +34,7 @@ from .trading_day import TradingDay
 
 # %% ../../nbs/sandbox/19_rest_reads.ipynb #fec1fac6
 BASE = "/trade-api/v2"
-HISTORY_MS = 90 * DAY_MS  # older trades are found among the historical ones only
+HISTORY_MS = 90 * DAY_MS  # older trades are found among the historical ones only, where the day sets no cutoff
 Answer: TypeAlias = tuple[int, Json | None]  # HTTP status and body; None for an empty one
 
 
@@ -102,7 +102,7 @@ STATUS_FILTER = {"unopened": ("initialized",), "open": ("active",), "paused": ("
 
 def history_ms(c: Call) -> int:
     "The beginning of the present, before which all is history; UTC milliseconds"
-    return c.now - HISTORY_MS
+    return c.now - HISTORY_MS if c.day.cutoff_ms is None else c.day.cutoff_ms
 
 
 def shown(c: Call, m: Market) -> Json:

@@ -285,6 +285,7 @@ class TradingDay:
         self.gross_balance = gross_balance
         self.exchange, self.clock, self.read_lag_ms = exchange, clock, read_lag_ms
         self.incentives = incentives or Incentives(exchange)
+        self.cutoff_ms: int | None = None  # UTC: what is older is found among the historical lists only; None: 90 days ago
         self.tape = Tape() if tape is None else tape
         self.time = DayTime(clock, wall_ms)
         self.calendar = Calendar(result_after_ms, pay_after_ms)

@@ -18,7 +18,6 @@ from msgspec.structs import replace
 from kalshi_mm.client.venue import speed_of
 from kalshi_mm.model.numbers import CENT, CONTRACT, DOLLAR, ONE
 from kalshi_mm.model.types import Side, TickGrid
-from kalshi_mm.sandbox import rest_reads
 from kalshi_mm.sandbox.matching import Exchange
 from kalshi_mm.sandbox.order_queue import NewOrder
 from kalshi_mm.sandbox.rest import OPERATIONS
@@ -125,7 +124,7 @@ READS: list[tuple[str, dict[str, Any]]] = [
     ("/incentive_programs", {"status": "active", "type": "liquidity"}), ("/historical/cutoff", {}),
     ("/historical/trades", {"ticker": "{ticker}"}), ("/portfolio/summary/total_resting_order_value", {}),
     ("/portfolio/subaccounts/netting", {}), ("/historical/markets", {"limit": 3}), ("/portfolio/deposits", {"limit": 3}),
-    ("/portfolio/withdrawals", {}), ("/portfolio/subaccounts/transfers", {}),
+    ("/live_data/events/{event}", {}), ("/portfolio/withdrawals", {}), ("/portfolio/subaccounts/transfers", {}),
 ]
 
 
@@ -138,8 +137,7 @@ async def look(me: Client, read: tuple[str, dict[str, Any]], ticker: str, order:
 
 @needs_specs
 @pytest.mark.parametrize("seed", [1, 2])
-def test_every_answer_and_every_frame_of_a_random_session_fits_the_specification(
-        tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch):
+def test_every_answer_and_every_frame_of_a_random_session_fits_the_specification(tmp_path: Path, seed: int):
     traffic = SimulatedDay(CALIBRATION, date(2026, 11, 24), seed)
     clock = MarketClock(wall_ms(), traffic.markets[0].open_ms, speed=600)
     tickers = [m.ticker for m in traffic.markets]
@@ -175,7 +173,14 @@ def test_every_answer_and_every_frame_of_a_random_session_fits_the_specification
             sandbox.day.publish()
             assert (await ann.ask("GET", f"/markets/{old}"))[0] == 200
             assert (await ann.ask("GET", f"/historical/markets/{old}"))[0] == 404
-            monkeypatch.setattr(rest_reads, "HISTORY_MS", -1)  # whatever has settled is history
+            wide = {"start_ts": 0, "end_ts": 10**10, "period_interval": 1}
+            live = f"/series/{old.split('-')[0]}/markets/{old}/candlesticks"
+            _, before = await ann.ask("GET", live, **wide)
+            sandbox.day.cutoff_ms = sandbox.now() + 1  # whatever has settled is history
+            assert (await ann.ask("GET", live, **wide))[0] == 404
+            _, after = await ann.ask("GET", f"/historical/markets/{old}/candlesticks", **wide)
+            ends = [[c["end_period_ts"] for c in body["candlesticks"]] for body in (before, after)]
+            assert ends[0] and ends[0] == ends[1][: len(ends[0])]
             assert (await ann.ask("GET", f"/markets/{old}"))[0] == 404
             assert old not in {m["ticker"] for m in (await ann.ask("GET", "/markets"))[1]["markets"]}
             assert [m["ticker"] for m in (await ann.ask("GET", "/historical/markets"))[1]["markets"]] == [old]

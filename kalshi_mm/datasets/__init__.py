@@ -1,0 +1,1 @@
+"The market kept: history, recordings, and one layout and one reader for all of them"
