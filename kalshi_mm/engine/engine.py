@@ -133,8 +133,8 @@ class Sources:
     def watches(self) -> tuple[Coroutine[None, None, None], ...]:
         "What runs as long as the session"
         m = self.monitors
-        watches = self.feed.run(), m.watch_exchange(), m.watch_stream(), m.watch_keys(), self.programmes.watch(), self.books.watch()
-        return *watches, *self.recording.watches()
+        exchange = self.feed.run(), m.watch_exchange(), m.watch_stream(), m.watch_keys()
+        return *exchange, self.programmes.watch(), self.books.watch(), *self.recording.watches()
 
     @property
     def odd(self) -> dict[str, int]:
