@@ -41,7 +41,8 @@ setup(
     data_files=[("etc/jupyter/jupyter_server_config.d", ["jupyter-config/kalshi_mm.json"])],
     cmdclass={"build_py": WithNotebook},
     install_requires=shlex.split(cfg.get("requirements", "")),
-    extras_require={extra: shlex.split(cfg.get(f"{extra}_requirements", "")) for extra in ("research", "cluster", "lab", "alerts", "dev")},
+    extras_require={extra: shlex.split(cfg.get(f"{extra}_requirements", ""))
+                    for extra in ("research", "cluster", "lab", "alerts", "dev")},
     entry_points={
         "console_scripts": shlex.split(cfg.get("console_scripts", "")),
         "nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"],
