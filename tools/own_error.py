@@ -17,8 +17,9 @@ from random import Random
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 import typer
-from msgspec import structs
+from msgspec import convert, structs
 
 from kalshi_mm.maker.maker import MarketMaker
 from kalshi_mm.maker.parameters import Config
@@ -30,7 +31,7 @@ from kalshi_mm.sandbox.simulated import SimulatedDay
 from kalshi_mm.sandbox.traffic import Calibration
 from kalshi_mm.strategy.spread_capture import Params, SpreadCapture
 
-RESULT = Path(__file__).resolve().parent.parent / "nbs" / "research" / "results" / "own_error.json"
+PACKAGED = Path(__file__).resolve().parent.parent / "kalshi_mm" / "research" / "own_error.json"  # what later results carry
 TEN_MS = 1_765_378_800_000  # ten in the morning in New York on 10 December 2025
 RULES = {"improves": Params(), "joins": Params(min_spread=300, improve_ticks=0, leave_half_spread=100)}
 
@@ -89,6 +90,15 @@ def main(
     if result is None: return
     told = {"day": time.strftime("%Y-%m-%d", time.gmtime(began)), "took_s": round(time.time() - began), "hours": hours,
             "python": platform.python_version(), "rows": rows}  # fmt: skip
+    some = [convert(r, OwnError) for r in rows if r["real"] and r["backtest"]]
+    total = sum(some[1:], some[0])
+    drawn = np.random.default_rng(1).integers(0, len(some), (2_000, len(some)))
+    sums = np.array([[e.real, e.backtest, e.real_gain, e.backtest_gain] for e in some], float)[drawn].sum(axis=1)
+    low, high = np.percentile((sums[:, 3] / sums[:, 1] - sums[:, 2] / sums[:, 0]) / 100, [2.5, 97.5])
+    PACKAGED.write_text(json.dumps({
+        "error": f"{total.error:+.2f} [{low:+.2f}, {high:+.2f}]", "missed": f"{100 * total.missed / total.real:.1f} %",
+        "extra": f"{100 * total.extra / total.backtest:.1f} %", "on": f"sandbox, {len(some)} days of {hours:g} hours",
+    }) + "\n")  # fmt: skip
     result.write_text(json.dumps(told).replace('{"rule"', '\n{"rule"') + "\n")
 
 

@@ -96,6 +96,7 @@ class SessionBacktest:
         fees = {m.ticker: FeeSchedule.of(m.fee_type, m.fee_multiplier) for m in markets}
         self.exchange = DepthExchange(fees, post_only)
         self.actions: list[tuple[int, Action]] = []
+        self.quoting_ms, self._decided_ms = 0, 0  # of all markets added up: time with an order of ours; UTC
         self._own, self._agenda, self._numbers = OwnPart(), list[tuple[int, int, Action | Event, int]](), count()
         self._nets, self._paid = dict[str, Count](), set[str]()
         self._balance: Money = next((e.balance for e, _ in record if isinstance(e, AccountRead)), 10**10)
@@ -133,6 +134,7 @@ class SessionBacktest:
                 case BookDelta(): self._delta(e)
                 case Decide():
                     self._told()
+                    self._pass(e.ts_ms)
                     self._handle(e)
                 case Restored():
                     self._nets = {p.ticker: p.net for p in e.positions}
@@ -141,6 +143,10 @@ class SessionBacktest:
                     self._paid.add(e.ticker)
                     self._handle(e)
                 case _: self._handle(e)
+
+    def _pass(self, ms: int) -> None:
+        if self._decided_ms: self.quoting_ms += (ms - self._decided_ms) * len({o.ticker for o in self.exchange.orders.values()})
+        self._decided_ms = ms
 
     def _snapshot(self, e: BookSnapshot) -> None:
         others = self._own.without(e)
