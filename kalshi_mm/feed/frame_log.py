@@ -42,6 +42,7 @@ class Head(Struct, frozen=True):
 
     run: int  # when the run began, UTC microseconds
     number: int  # of the segment in its run, from 0 on
+    exchange: str = ""  # its REST address: practice and real money must not be mixed up
     version: int = 1  # of this format
 
 
@@ -70,6 +71,7 @@ class FrameLog:
         self,
         folder: Path,  # of all runs; made if it isn't there
         limit_bytes: int,  # of all segments together
+        exchange: str = "",  # the REST address of the one that is listened to
         *,
         warn: Callable[[str], None] = lambda text: None,  # takes warnings for people
         now_us: Callable[[], int] = wall_us,  # UTC
@@ -77,7 +79,7 @@ class FrameLog:
     ):
         self.folder, self.limit_bytes, self.frames, self.bytes = folder, limit_bytes, 0, 0
         self._segment_bytes, self._warn, self._now_us = min(segment_bytes, limit_bytes // 4), warn, now_us
-        self._run, self._number, self._retry_us = now_us(), 0, 0
+        self._run, self._number, self._retry_us, self._exchange = now_us(), 0, 0, exchange
         self._record: Record | None = None
         self._began_us = 0
         self._begin(self._run)
@@ -144,7 +146,7 @@ class FrameLog:
             if gone := prune(self.folder, self.limit_bytes - self._segment_bytes):
                 self._warn(f"the oldest {gone} of the recorded frames went, to keep to {self.limit_bytes / 1e6:,.0f} MB")
             self._record, self._began_us = Record(self.folder / f"{stamp(now_us)}.gz"), now_us
-            self._add(What.HEAD, 0, msgspec.json.encode(Head(self._run, self._number)))
+            self._add(What.HEAD, 0, msgspec.json.encode(Head(self._run, self._number, self._exchange)))
             self._record.flush()
         except OSError as e: self._failed(e, now_us)
 
