@@ -101,6 +101,9 @@ class LogReader:
             case What.FRAME: return self.rows.received(e.us, e.body)
             case What.COMMAND: self.rows.sent(e.us, e.body)
             case What.OPENED | What.CLOSED: return self.rows.broke(e.us)
+            case What.LIVE:
+                event, _, body = e.body.partition(b" ")
+                return self.rows.live(e.us, event.decode(), body)
             case What.MARKET: self._fact(msgspec.json.decode(e.body, type=Event))
             case _: pass
         return []
@@ -109,7 +112,7 @@ class LogReader:
         match event:
             case MarketListed():
                 self.markets[event.market.ticker] = event.market
-                self.closes[event.market.ticker] = event.market.close_ms * 1000
+                for name in (event.market.ticker, event.market.event_ticker): self.closes[name] = event.market.close_ms * 1000
             case MarketSettled(): self.settled.setdefault(event.ticker, (event.ts_ms, event.value))
             case _: pass
 

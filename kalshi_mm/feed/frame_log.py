@@ -62,6 +62,7 @@ def stamp(us: int) -> str:
 _SEGMENT_BYTES: Final = 64_000_000
 _SEGMENT_US: Final = 86_400_000_000
 _RETRY_US: Final = 60_000_000  # after the disk was full
+_MOST_WAITING: Final = 500  # entries between two flushes
 
 
 class FrameLog:
@@ -81,7 +82,7 @@ class FrameLog:
         self._segment_bytes, self._warn, self._now_us = min(segment_bytes, limit_bytes // 4), warn, now_us
         self._run, self._number, self._retry_us, self._exchange = now_us(), 0, 0, exchange
         self._record: Record | None = None
-        self._began_us = 0
+        self._began_us = self._waiting = 0
         self._begin(self._run)
 
     # what it listens to
@@ -112,11 +113,14 @@ class FrameLog:
 
     # the disk
     def _add(self, what: What, line: int, body: bytes) -> None:
-        if self._record: self._record.add(what.encode(), b"%d %d %b" % (self._now_us(), line, body.replace(b"\n", b" ")))
+        if self._record is None: return
+        self._record.add(what.encode(), b"%d %d %b" % (self._now_us(), line, body.replace(b"\n", b" ")))
+        self._waiting += 1
+        if self._waiting >= _MOST_WAITING: self.flush()
 
     def flush(self) -> None:
         "Write what waits; begin another segment if it is time"
-        now_us = self._now_us()
+        now_us, self._waiting = self._now_us(), 0
         if self._record is None:
             if now_us >= self._retry_us: self._begin(now_us)
             return
@@ -130,7 +134,7 @@ class FrameLog:
     def close(self) -> None:
         "End the run in order"
         if self._record is None: return
-        self._add(What.END, 0, b"")
+        self._record.add(What.END.encode(), b"%d 0 " % self._now_us())
         try: self._record.close()
         except OSError as e: self._failed(e, self._now_us())
         self._record = None
