@@ -125,7 +125,7 @@ async def _record(settings: Settings, frames: Path, limit: int, for_s: float | N
         try:
             def note(text: str) -> None: typer.echo(f"kalshi-mm: {text}", err=True)
 
-            log = FrameLog(frames, limit, warn=note)
+            log = FrameLog(frames, limit, venue.rest, warn=note)
             recorder = Recorder(client, venue.ws, settings.series, log, note)
             for s in (signal.SIGINT, signal.SIGTERM): loop.add_signal_handler(s, recorder.close)
             if for_s: loop.call_later(for_s, recorder.close)
@@ -163,7 +163,8 @@ def summary(
 @recording.command()
 def export(
     sources: Annotated[list[Path] | None, typer.Argument(
-        help="Folders of frames or of records; the recorder's, and those of all sessions, if none is given.")] = None,
+        help="Folders of frames or of records; the recorder's, and those of all sessions of --env, if none is given.")] = None,
+    env: EnvOption = None,
     data: Folder = Path("data"),
     csv: Annotated[Path | None, typer.Option(help="Folder for own fills and settlements as CSV.")] = None,
 ) -> None:
@@ -173,14 +174,12 @@ def export(
     """
     need_research()
 
-    async def work() -> int: return _export(sources or _folders(data), data, csv)
+    settings = settings_of(kalshi_env=env)
+    accounts = settings.state_dir.glob(f"{settings.kalshi_env}-*/records")
+
+    async def work() -> int: return _export(sources or [data / "frames", *sorted(accounts)], data, csv)
 
     guarded(work())
-
-
-def _folders(data: Path) -> list[Path]:
-    "The recorder's log, and the records of all accounts"
-    return [data / "frames", *sorted(settings_of().state_dir.glob("*/records"))]
 
 
 def _export(sources: list[Path], data: Path, csv: Path | None) -> int:

@@ -209,7 +209,7 @@ async def _session(
         def lost() -> str: return next(filter(None, (o.changed for o in opened)), "")
 
         limit = settings.record_mb * 1_000_000
-        frames = FrameLog(home.frames, limit, warn=logging.getLogger("kalshi_mm").warning) if limit else None
+        frames = FrameLog(home.frames, limit, venue.rest, warn=logging.getLogger("kalshi_mm").warning) if limit else None
         engine = Engine(settings, client, venue.ws, journal, home.latch, session, lost=lost, speed=venue.speed, frames=frames)
         for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(s, engine.end, f"by {s.name}")

@@ -248,7 +248,7 @@ def _holding(data: Dataset, kind: str, series: str) -> Holding:
         rows=sum(rows for _, (_, _, rows) in spans),
         sources=tuple(sorted({f.source.partition("-")[0] for f in files})),
         gaps=sum(pc.sum(pc.equal(table["change"], "gap")).as_py() or 0 for table in tables), doubled=doubled(spans),
-        unknown=tuple(sorted(_tickers(files) - _tickers(data.files(["markets"], series)))) if kind != "markets" else (),
+        unknown=() if kind in ("markets", "live") else tuple(sorted(_tickers(files) - _tickers(data.files(["markets"], series)))),
     )  # fmt: skip
 
 

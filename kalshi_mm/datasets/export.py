@@ -101,6 +101,9 @@ class LogReader:
             case What.FRAME: return self.rows.received(e.us, e.body)
             case What.COMMAND: self.rows.sent(e.us, e.body)
             case What.OPENED | What.CLOSED: return self.rows.broke(e.us)
+            case What.LIVE:
+                event, _, body = e.body.partition(b" ")
+                return self.rows.live(e.us, event.decode(), body)
             case What.MARKET: self._fact(msgspec.json.decode(e.body, type=Event))
             case _: pass
         return []
@@ -109,7 +112,7 @@ class LogReader:
         match event:
             case MarketListed():
                 self.markets[event.market.ticker] = event.market
-                self.closes[event.market.ticker] = event.market.close_ms * 1000
+                for name in (event.market.ticker, event.market.event_ticker): self.closes[name] = event.market.close_ms * 1000
             case MarketSettled(): self.settled.setdefault(event.ticker, (event.ts_ms, event.value))
             case _: pass
 
@@ -131,7 +134,8 @@ def export_frames(
             report.problems[f"{path.name} was left out: it is {how}"] += 1
             continue
         report.files += 1
-        try: report.kept += _export_segment(reader, path, folder, name, how, report)
+        facts = {"whole": "yes" if how is Condition.WHOLE else "no", "exchange": head.exchange}
+        try: report.kept += _export_segment(reader, path, folder, name, facts, report)
         except ValueError as e: raise LayoutError(str(e)) from e
     report.problems.update(reader.rows.problems)
     merge_facts(folder, source, market_rows(reader.markets.values()) + settlement_rows(reader.settled), reader.closes, report)
@@ -139,13 +143,13 @@ def export_frames(
     return report
 
 
-def _export_segment(reader: LogReader, path: Path, folder: Path, name: str, how: Condition, report: Report) -> bool:
-    "Export one segment, unless it is there already"
+def _export_segment(reader: LogReader, path: Path, folder: Path, name: str, facts: dict[str, str], report: Report) -> bool:
+    "Export one segment; True if it is there already"
     if _is_whole(folder, name):
         reader.segment(path, lambda made: None)
         return True
-    if how is not Condition.WHOLE: report.problems["segments that were cut off, or are still written"] += 1
-    with Writer(folder, name, {"whole": "yes" if how is Condition.WHOLE else "no"}, reader.closes) as writer:
+    if facts["whole"] == "no": report.problems["segments that were cut off, or are still written"] += 1
+    with Writer(folder, name, facts, reader.closes) as writer:
         reader.segment(path, lambda made: add_rows(writer, made, report))
     return False
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Micros', 'DEPTH_CHANGES', 'VERSION', 'KINDS', 'SIDES', 'LayoutError', 'Row', 'QuoteRow', 'TradeRow', 'DepthRow',
-           'CandleRow', 'FillRow', 'SettlementRow', 'MarketRow', 'Kind', 'micros', 'time_of', 'series_of', 'day_of',
-           'place_of', 'table_of', 'rows_of', 'check_rows']
+           'CandleRow', 'LiveRow', 'FillRow', 'SettlementRow', 'MarketRow', 'Kind', 'micros', 'time_of', 'series_of',
+           'day_of', 'place_of', 'table_of', 'rows_of', 'check_rows']
 
 # %% ../../nbs/datasets/01_layout.ipynb #f3450d57
 import re
@@ -90,6 +90,12 @@ class CandleRow(Row, frozen=True, gc=False):
     open_interest: Count | None  # None: not known
 
 # %% ../../nbs/datasets/01_layout.ipynb #5352ccc5
+class LiveRow(Row, frozen=True, gc=False):
+    "Live data of an event, such as observations of the weather; the ticker is the event's"
+
+    body: str  # JSON as it came: its shape depends on its type
+
+
 class FillRow(Row, frozen=True, gc=False):
     "A trade of our own"
 
@@ -154,6 +160,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "trades": _kind("trades", TradeRow, "t n s s p c s b t?"),
     "depth": _kind("depth", DepthRow, "t n s s s? p? c? t?"),
     "candles": _kind("candles", CandleRow, "t n s n p? p? p? p? p? p? p? p? p? p? p? p? c c?"),
+    "live": _kind("live", LiveRow, "t n s s"),
     "fills": _kind("fills", FillRow, "t n s s s s s p c m b s"),
     "settlements": _kind("settlements", SettlementRow, "t n s m s"),
     "markets": _kind("markets", MarketRow, "t n s s s t s s f? f? s s s b c?"),

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from .layout import DepthRow, FillRow, MarketRow, Micros, Row, SettlementRow, TradeRow
+from .layout import DepthRow, FillRow, LiveRow, MarketRow, Micros, Row, SettlementRow, TradeRow
 from kalshi_mm.feed.frames import (
     DeltaFrame, OddFrame, SnapshotFrame, SubscribedFrame, TradeFrame, UnknownFrame, book_delta, book_snapshot, decode,
     trade_event,
@@ -121,6 +121,14 @@ class FrameRows:
         try: asked = msgspec.json.decode(command, type=_Command)
         except msgspec.DecodeError: return self.problems.update(["commands that can't be read"])
         self._yes_prices[asked.id] = asked.params.use_yes_price
+
+    def live(self, us: Micros, event: str, body: bytes) -> Made:
+        "Live data of an event"
+        if (gaps := self._rows.behind(us)) is not None: return gaps
+        try: return [("live", LiveRow(us, self._rows.number(), event, body.decode()))]
+        except UnicodeDecodeError:
+            self.problems["live data that are no text"] += 1
+            return []
 
     def broke(self, us: Micros) -> Made:
         "The connection is gone, or the log has a hole here"

@@ -42,6 +42,7 @@ class Head(Struct, frozen=True):
 
     run: int  # when the run began, UTC microseconds
     number: int  # of the segment in its run, from 0 on
+    exchange: str = ""  # its REST address: practice and real money must not be mixed up
     version: int = 1  # of this format
 
 
@@ -61,6 +62,7 @@ def stamp(us: int) -> str:
 _SEGMENT_BYTES: Final = 64_000_000
 _SEGMENT_US: Final = 86_400_000_000
 _RETRY_US: Final = 60_000_000  # after the disk was full
+_MOST_WAITING: Final = 500  # entries between two flushes
 
 
 class FrameLog:
@@ -70,6 +72,7 @@ class FrameLog:
         self,
         folder: Path,  # of all runs; made if it isn't there
         limit_bytes: int,  # of all segments together
+        exchange: str = "",  # the REST address of the one that is listened to
         *,
         warn: Callable[[str], None] = lambda text: None,  # takes warnings for people
         now_us: Callable[[], int] = wall_us,  # UTC
@@ -77,9 +80,9 @@ class FrameLog:
     ):
         self.folder, self.limit_bytes, self.frames, self.bytes = folder, limit_bytes, 0, 0
         self._segment_bytes, self._warn, self._now_us = min(segment_bytes, limit_bytes // 4), warn, now_us
-        self._run, self._number, self._retry_us = now_us(), 0, 0
+        self._run, self._number, self._retry_us, self._exchange = now_us(), 0, 0, exchange
         self._record: Record | None = None
-        self._began_us = 0
+        self._began_us = self._waiting = 0
         self._begin(self._run)
 
     # what it listens to
@@ -110,11 +113,14 @@ class FrameLog:
 
     # the disk
     def _add(self, what: What, line: int, body: bytes) -> None:
-        if self._record: self._record.add(what.encode(), b"%d %d %b" % (self._now_us(), line, body.replace(b"\n", b" ")))
+        if self._record is None: return
+        self._record.add(what.encode(), b"%d %d %b" % (self._now_us(), line, body.replace(b"\n", b" ")))
+        self._waiting += 1
+        if self._waiting >= _MOST_WAITING: self.flush()
 
     def flush(self) -> None:
         "Write what waits; begin another segment if it is time"
-        now_us = self._now_us()
+        now_us, self._waiting = self._now_us(), 0
         if self._record is None:
             if now_us >= self._retry_us: self._begin(now_us)
             return
@@ -128,7 +134,7 @@ class FrameLog:
     def close(self) -> None:
         "End the run in order"
         if self._record is None: return
-        self._add(What.END, 0, b"")
+        self._record.add(What.END.encode(), b"%d 0 " % self._now_us())
         try: self._record.close()
         except OSError as e: self._failed(e, self._now_us())
         self._record = None
@@ -144,7 +150,7 @@ class FrameLog:
             if gone := prune(self.folder, self.limit_bytes - self._segment_bytes):
                 self._warn(f"the oldest {gone} of the recorded frames went, to keep to {self.limit_bytes / 1e6:,.0f} MB")
             self._record, self._began_us = Record(self.folder / f"{stamp(now_us)}.gz"), now_us
-            self._add(What.HEAD, 0, msgspec.json.encode(Head(self._run, self._number)))
+            self._add(What.HEAD, 0, msgspec.json.encode(Head(self._run, self._number, self._exchange)))
             self._record.flush()
         except OSError as e: self._failed(e, now_us)
 

@@ -19,7 +19,8 @@ from kalshi_mm.datasets.history import DayReport, download
 from kalshi_mm.datasets.layout import MarketRow, SettlementRow, TradeRow
 from kalshi_mm.model.numbers import ONE
 from kalshi_mm.model.temperature_markets import HOUR_MS
-from kalshi_mm.sandbox.server import Sandbox
+from kalshi_mm.research.data import read_bbo
+from kalshi_mm.sandbox.server import Sandbox, build
 from tests.datasets.days import DAY, FASTER, OPEN_MS, SETTLED_MS, sandbox_day, tape_candles, tape_trades
 
 NEXT = date(2026, 11, 30)
@@ -81,6 +82,17 @@ def test_quotes_and_prints_of_a_day_agree(sandbox: Sandbox, tmp_path: Path):
     candles, trades = Dataset(tmp_path).frame("candles", last=DAY), Dataset(tmp_path).frame("trades", last=DAY)
     assert candles.groupby("ticker")["volume"].sum().round(2).to_dict() == {
         **dict.fromkeys(candles["ticker"], 0.0), **trades.groupby("ticker")["count"].sum().round(2).to_dict()}
+
+
+def test_a_day_that_was_fetched_can_be_traded_again(sandbox: Sandbox, tmp_path: Path):
+    fetched(sandbox, tmp_path / "data", None)
+    rows = read_bbo(tmp_path / "data", DAY)
+    again = build(tmp_path / "again", rows=rows, day=DAY, kind="ed25519", wall_ms=lambda: rows[0][0])
+    markets = again.exchange.markets()
+    assert {m.ticker for m in markets} == tickers(sandbox, DAY) and all(m.active for m in markets)
+    while again.day.step(): pass
+    first = {ticker: (bid, ask) for ms, ticker, bid, ask in reversed(rows) if ms == rows[0][0]}
+    assert first and {t: again.exchange.best(t) for t in first} == first
 
 
 class Killed(Exception): pass
