@@ -1,7 +1,7 @@
 """Play the first hour after listing with a liquidity programme, on the sandbox in both regimes: `python tools/first_hour.py`.
 
-Each day's six markets have the programme of newly listed ones ($20 each, 54 to 60 minutes, target 300 or 1,000). The profit is marked
-half an hour later; what the programmes pay is scored by the sandbox. nbs/research/first_hour_incentives.ipynb reads the result.
+Each day's six markets have the programme of newly listed ones: $20 each, 54 to 60 minutes, target 300 or 1,000. The profit is
+marked half an hour later; what the programmes pay is scored by the sandbox. See nbs/research/first_hour_incentives.ipynb.
 """
 import json
 import time
