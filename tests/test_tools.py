@@ -32,7 +32,10 @@ def test_the_rules_are_those_of_the_stored_results(tools: tuple[ModuleType, Modu
     assert {row["rule"] for row in turned["rows"]} == set(turning_day.RULES) <= study.rules().keys()
 
 
-@pytest.mark.parametrize("tool", ["study.py", "turning_day.py", "spec_diff.py", "docs.py", "nb.py", "screenshots.py", "test.py"])
+TOOLS = ["study.py", "turning_day.py", "first_hour.py", "spec_diff.py", "docs.py", "nb.py", "screenshots.py", "test.py"]
+
+
+@pytest.mark.parametrize("tool", TOOLS)
 def test_a_command_says_what_it_does(tool: str):
     done = subprocess.run([sys.executable, ROOT / "tools" / tool, "--help"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "usage" in done.stdout.lower() and not done.stderr

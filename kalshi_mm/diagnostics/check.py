@@ -36,6 +36,7 @@ from ..model.numbers import CONTRACT, ONE, Money, contracts, cost, dollars
 from ..model.types import Market
 from ..panel.tables import html_table
 from ..research.scan import MOST_MARKETS, Minutes, expectation, last_day, minutes_of
+from ..risk.tie_out import reserved
 
 # %% ../../nbs/diagnostics/01_check.ipynb #2bf9a11f
 class Finding(Struct, frozen=True):
@@ -291,6 +292,9 @@ async def check_account(
     keys, _ = await _attempt("key", client.keys(), "")
     found.append(key_finding(credentials, keys.of(credentials.key_id) if keys else None, settings.kalshi_subaccount))
     if keys: found.append(attestation_finding(keys, now_ms))
+    resting, no = await _attempt("orders", client.resting_orders(), "they are taken to reserve nothing")
+    if no: found.append(no)
+    balance -= reserved(resting or [], {})  # which the exchange may not have taken off
     found.append(balance_finding(balance, settings))
     limits = take(*await _attempt("budget", client.limits(), "the Basic tier is assumed"))
     if (netting := take(*await _attempt("netting", client.netting(), "ask the exchange's support"))) is not None:

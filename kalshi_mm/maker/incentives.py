@@ -51,7 +51,7 @@ def looked_at(levels: Both, own: Own, programme: Programme, slot: MarketState) -
     return Look((each[0][0], each[0][1]), (each[1][0], each[1][1]), locked, bool(own[0] or own[1]), levels, own)
 
 # %% ../../nbs/maker/16_incentives.ipynb #014c1f2a
-_LATE_MS = 100  # that our copy of a book may be late by, where a second of the market is shorter than that
+_LATE_MS = 250  # that our copy of a book may be late by, where a second of the market is shorter than that
 
 
 class Meter:

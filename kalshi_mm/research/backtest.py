@@ -33,6 +33,7 @@ from kalshi_mm.model.messages import (
     OrderPlaced,
     OrderSeen,
     Place,
+    ProgrammesRead,
     ReadAccount,
     Trade,
     Verb,
@@ -49,6 +50,7 @@ from kalshi_mm.sandbox.execution import (
     StatusChange,
     TradePrint,
 )
+from ..sandbox.incentives import Incentives
 from ..sandbox.ledger import Ledger
 from ..sandbox.matching import Exchange
 from ..sandbox.order_queue import LiveOrder, NewOrder
@@ -137,7 +139,8 @@ class Member:
         ledger = self._exchange.ledger(self._account)
         orders = [order_of(o) for o in self._exchange.orders(self._account) if o.remaining or 0 < a.since_ms <= o.created_ms]
         positions = tuple((t, p.net) for t, p in ledger.positions.items())
-        return AccountRead(back, now, a.since_ms, tuple(orders), positions, tuple(ledger.fills[-200:]), ledger.cash)
+        return AccountRead(back, now, a.since_ms, tuple(orders), positions, tuple(ledger.fills[-200:]),
+                           ledger.cash + ledger.resting)  # fmt: skip
 
 
 def _refused(a: Action, e: Refusal, back: int) -> Event | None:
@@ -165,9 +168,11 @@ class Backtest:
         data_ms: int = 30,  # from the exchange to us
         order_ms: int = 50,  # from us to the exchange, and an answer's way back
         pause_ms: int = 1_000,  # between decisions without events
+        incentives: Incentives | None = None,  # of the exchange, with its liquidity programmes; None for none
     ):
         self.maker, self.exchange, self.traffic, self.account = maker, exchange, traffic, account
         self.data_ms, self.order_ms, self.pause_ms = data_ms, order_ms, pause_ms
+        self.incentives = incentives or Incentives(exchange)
         self.actions: list[tuple[int, Action]] = []  # all, as (market day ms, action)
         self.now_ms = 0
         self._agenda, self._member = Agenda(), Member(exchange, account)
@@ -205,6 +210,7 @@ class Backtest:
             self._handle(MarketListed(now, m))
             bids, asks = self.exchange.levels(m.ticker)
             self._handle(BookSnapshot(now, m.ticker, tuple(bids), tuple(asks)))
+        if plans := self.incentives.plans.values(): self._handle(ProgrammesRead(now, tuple(p.programme for p in plans)))
         self._handle(Command(now, "start", "backtest"))
 
     def _until(self, due: int) -> None:
@@ -216,6 +222,7 @@ class Backtest:
 
     def _act(self, act: Callable[[], None]) -> None:
         "Do something at the exchange; its events arrive later"
+        self.incentives.advance(self.now_ms, self.now_ms)  # looks that were due see the book without it
         act()
         arrival_ms = self.now_ms + self.data_ms
         for h in self.exchange.take():

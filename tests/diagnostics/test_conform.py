@@ -63,6 +63,16 @@ def test_the_sandbox_holds_every_expectation_and_is_left_as_it_was(tmp_path: Pat
     assert left == []
 
 
+def test_a_balance_from_which_resting_orders_are_taken_off_is_found_out_with_one_tiny_order(tmp_path: Path):
+    async def story() -> list[Result]:
+        async with running(tmp_path, heartbeat_s=0.2, gross_balance=False) as (sandbox, members):
+            return await conform_to(sandbox, members["ann"])
+
+    [found] = [r for r in run(story()) if r.verdict != "holds"]
+    assert found.name == "the balance holds what an order reserves"
+    assert "'9999.9900', not '10000.0000'" in found.text  # the order is one contract at a cent
+
+
 def lie(status: int, body: Any, path: str, how: str) -> tuple[int, Any]:
     "An answer that isn't what it should be"
     match how:

@@ -82,12 +82,12 @@ def test_a_hundred_beside_nine_hundred_is_paid_a_tenth_99_cents_are_nothing_and_
 
 def test_a_session_quotes_through_a_programme_and_the_books_name_its_payment(tmp_path: Path) -> None:
     async def through() -> None:
-        sandbox = build(tmp_path, seed=2, speed=60, day=date(2026, 10, 4), skip_hours=3, kind="ed25519", new_event=None)
+        sandbox = build(tmp_path, seed=2, speed=30, day=date(2026, 10, 4), skip_hours=3, kind="ed25519", new_event=None)
         address = await sandbox.start()
         key, exchange = next(iter(sandbox.keys.accounts.values())), sandbox.exchange
         client, journal = Client(address.rest, Credentials.load(key.key_id, key.key_file)), Journal(tmp_path / "journal.db")
         settings = Settings(min_spread=2, max_daily_loss=5000, max_drawdown=5000, max_fill_burst=5000)
-        engine = Engine(settings, client, address.ws, journal, Latch(tmp_path / "killed"), "paid", speed=60)
+        engine = Engine(settings, client, address.ws, journal, Latch(tmp_path / "killed"), "paid", speed=30)
         session = asyncio.create_task(engine.run(quote=False))
         maker, books = engine.maker, engine.sources.books
         try:
@@ -97,7 +97,7 @@ def test_a_session_quotes_through_a_programme_and_the_books_name_its_payment(tmp
                 root = address.rest.removesuffix("/trade-api/v2")
                 for m in exchange.markets():
                     if not m.active: continue
-                    await asyncio.to_thread(added, root, market_ticker=m.ticker, seconds=480, start_in=120, pay_after=60,
+                    await asyncio.to_thread(added, root, market_ticker=m.ticker, seconds=240, start_in=60, pay_after=30,
                                             period_reward=10_000_000, target_size=300, programme_id=f"p-{m.ticker}")
                 plans = sandbox.day.incentives.plans
                 await engine.sources.programmes.read()

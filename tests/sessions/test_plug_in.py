@@ -122,9 +122,10 @@ def test_a_strategy_of_another_package_trades_is_steered_and_replayed(desk: Desk
 
 
 @pytest.mark.parametrize("words, env, why", [
-    (["--strategy", "stedy"], {}, "'stedy' is not registered; there are spread_capture, steady, or write package.module:Class"),
+    (["--strategy", "stedy"], {},
+     "'stedy' is not registered; there are incentive_capture, spread_capture, steady, or write package.module:Class"),
     ([], {"STRATEGY": "nowhere.at_all:Steady"}, "there is no module nowhere; is its package installed?"),
-    (["--preset", "calm"], {}, "PRESET=calm: there is no such preset; there are kxhighny, original, or give a path"),
+    (["--preset", "calm"], {}, "PRESET=calm: there is no such preset; there are first_hour, kxhighny, original, or give a path"),
     (["--preset", "wrong.toml"], {}, "wrong.toml: 'parametrs' is no part of a preset; did you mean parameters?"),
     (["--preset", "far.toml"], {}, "steady, distance: 30 is not between 0.01 and 20 cents"),
 ])
