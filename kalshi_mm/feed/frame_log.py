@@ -7,6 +7,8 @@ __all__ = ['What', 'Entry', 'Head', 'wall_us', 'stamp', 'FrameLog', 'segments', 
            'condition']
 
 # %% ../../nbs/feed/07_frame_log.ipynb #3aca80a2
+import errno
+import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -77,10 +79,12 @@ class FrameLog:
         warn: Callable[[str], None] = lambda text: None,  # takes warnings for people
         now_us: Callable[[], int] = wall_us,  # UTC
         segment_bytes: int = _SEGMENT_BYTES,  # at most; a quarter of the limit if that is less
+        keep_free_bytes: int = 500_000_000,  # of the disk, for others
     ):
         self.folder, self.limit_bytes, self.frames, self.bytes = folder, limit_bytes, 0, 0
         self._segment_bytes, self._warn, self._now_us = min(segment_bytes, limit_bytes // 4), warn, now_us
         self._run, self._number, self._retry_us, self._exchange = now_us(), 0, 0, exchange
+        self._keep_free_bytes = keep_free_bytes
         self._record: Record | None = None
         self._began_us = self._waiting = 0
         self._begin(self._run)
@@ -126,6 +130,7 @@ class FrameLog:
             return
         before = self._record.size
         try:
+            self._need_room()
             self._record.flush()
             self.bytes += self._record.size - before
             if self._record.size >= self._segment_bytes or now_us - self._began_us >= _SEGMENT_US: self._next(now_us)
@@ -139,6 +144,10 @@ class FrameLog:
         except OSError as e: self._failed(e, self._now_us())
         self._record = None
 
+    def _need_room(self) -> None:
+        "OSError if the rest of the disk is for others"
+        if shutil.disk_usage(self.folder).free < self._keep_free_bytes: raise OSError(errno.ENOSPC, "the disk is nearly full")
+
     def _next(self, now_us: int) -> None:
         self.close()
         self._number += 1
@@ -147,6 +156,8 @@ class FrameLog:
     def _begin(self, now_us: int) -> None:
         "Make room, and begin a segment; a run that lost its segment begins anew, so that nobody joins what doesn't join"
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._need_room()
             if gone := prune(self.folder, self.limit_bytes - self._segment_bytes):
                 self._warn(f"the oldest {gone} of the recorded frames went, to keep to {self.limit_bytes / 1e6:,.0f} MB")
             self._record, self._began_us = Record(self.folder / f"{stamp(now_us)}.gz"), now_us
@@ -157,6 +168,7 @@ class FrameLog:
     def _failed(self, error: OSError, now_us: int) -> None:
         self._warn(f"frames can't be recorded, {error.strerror or error}: trying again in {_RETRY_US // 1_000_000} s; "
                    "what comes until then is not kept")
+        if self._record and self._record.open: self._record.abandon()
         self._record, self._retry_us, self._run, self._number = None, now_us + _RETRY_US, now_us + _RETRY_US, 0
 
 

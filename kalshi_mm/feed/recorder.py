@@ -51,6 +51,10 @@ class Record:
         self._write(self._zip.flush(zlib.Z_FINISH))
         self._end()
 
+    def abandon(self) -> None:
+        "Close the file as it is: what waits is not written"
+        if self.open: self._end()
+
     def _write(self, data: bytes) -> None:
         whole = len(data)
         try:

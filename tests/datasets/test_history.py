@@ -141,7 +141,7 @@ def test_the_command_killed_at_any_moment_goes_on_until_all_is_there(sandbox: Sa
             while ends[-1:] != [0]:
                 process = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", "kalshi_mm.cli.main", *words, cwd=tmp_path, stdout=asyncio.subprocess.DEVNULL)
-                wait_s = draw.uniform(0.5, 2) if len(ends) < 5 else 30
+                wait_s = draw.uniform(0.5, 2) if len(ends) < 3 else 30
                 with suppress(TimeoutError): await asyncio.wait_for(process.wait(), wait_s)
                 if process.returncode is None: process.kill()
                 ends.append(await process.wait())

@@ -18,7 +18,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "The folder of an account after a session of some fills"
     here = tmp_path_factory.mktemp("session")
     env = {**os.environ, "STATE_DIR": str(here / "state"), "CONTROL_PORT": "0", "REDUNDANT_FEED": "false"}
-    command = (sys.executable, "-m", "kalshi_mm.cli.main", "run", "--for", "7s", "--speed", "1000", "--seed", "5", "--quiet")
+    command = (sys.executable, "-m", "kalshi_mm.cli.main", "run", "--for", "5s", "--speed", "1000", "--seed", "5", "--quiet")
     done = subprocess.run(command, cwd=here, env=env, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr
     account, = here.glob("state/sandbox-*")
