@@ -106,7 +106,7 @@ async def find_venue(
     "The exchange of these settings; VenueError if they name none"
     s = settings
     if bool(s.kalshi_rest_url) != bool(s.kalshi_ws_url): raise VenueError("--rest and --ws belong together: give both")
-    if s.urls is None: return await started(extra if "--data" in extra else [*extra, "--series", s.target_series])
+    if s.urls is None: return await started([*extra, "--series", s.target_series])
     if extra: raise VenueError(f"{' '.join(extra)}: that is for a sandbox which is started, and this exchange runs already")
     if not s.kalshi_api_key_id:
         raise VenueError(f"{s.kalshi_env} needs a key: set KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_FILE")
