@@ -53,6 +53,7 @@ class MarketStatus(Struct, frozen=True):
     split: dict[str, str]  # dollars: captured, exits, drift, settlement, fees and before, which add up to pnl
     realised: str  # dollars that this session made of closed contracts, after all its fees
     unrealised: str  # dollars that leaving the rest now would make, after fees; empty where nobody can tell
+    fees: str  # dollars, of all time
     way_out: str  # average price in dollars at which the others would take the position; empty if they wouldn't, or unknown
     fills: int
     traded: str  # contracts
@@ -197,7 +198,7 @@ def _market(maker: MarketMaker, slot: MarketState) -> MarketStatus:
         book="live" if slot.book.live else slot.book.why_stale,
         bid=_side(maker, slot, Side.BID), ask=_side(maker, slot, Side.ASK),
         net=count_str(p.net), mark=price_str(slot.value), pnl=money_str(slot.pnl), split=split,
-        realised=money_str(profit.realised - profit.fees),
+        realised=money_str(profit.realised - profit.fees), fees=money_str(p.fees),
         unrealised=money_str(profit.unrealised(out.net)) if out else "",
         way_out=price_str(out.proceeds // p.net) if out and p.net and not out.stuck else "",
         fills=slot.fills, traded=count_str(slot.traded), worst=count_str(slot.worst),

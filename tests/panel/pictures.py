@@ -106,6 +106,7 @@ def session(markets: int = 6, steps: int = STEPS) -> dict[str, Any]:
                 "split": dict.fromkeys(("exits", "drift", "settlement", "before"), "0.000000")
                 | {"captured": "0.800000", "fees": "0.100000"},
                 "realised": "0.000000",
+                "fees": "0.100000",
                 "unrealised": "0.000000",
                 "way_out": dollars(bid if net > 0 else ask) if net else "",
                 "fills": n * 5 % 9,
