@@ -1,0 +1,59 @@
+"A rule is played on what was kept, whether candles or best prices; a day that lacks something is left out with its reason"
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from kalshi_mm.datasets.dataset import Dataset
+from kalshi_mm.datasets.layout import CandleRow, QuoteRow, SettlementRow
+from kalshi_mm.datasets.stream_rows import market_rows
+from kalshi_mm.datasets.writer import Writer
+from kalshi_mm.model.numbers import CENT, ONE
+from kalshi_mm.model.temperature_markets import event_of
+from kalshi_mm.research.dataset_backtest import DatasetDays, backtest
+from kalshi_mm.research.walk_forward import ResearchError
+from kalshi_mm.strategy.presets import Preset
+from tests.research.days import LAST, OPEN_MS, TICKERS, made_up_day
+
+DAY = date(2025, 12, 10)
+ROWS = made_up_day(2, hours=6, changes=2_000)
+
+
+def kept(folder: Path, kind: str, paid: bool = True) -> Dataset:
+    "The made-up day as a dataset"
+    with Writer(folder, "test") as writer:
+        for n, (ms, ticker, bid, ask) in enumerate(ROWS):
+            prices = (bid,) * 4 + (ask,) * 4
+            row = QuoteRow(1000 * ms, n, ticker, bid, ask, None, None) if kind == "quotes" else \
+                CandleRow(1000 * ms, n, ticker, 1, *prices, None, None, None, None, 0, None)
+            writer.add(kind, row)
+        for made, row in market_rows(event_of(TICKERS)): writer.add(made, row)
+        for n, t in enumerate(TICKERS if paid else TICKERS[:5]):
+            writer.add("settlements", SettlementRow(1000 * OPEN_MS, n, t, LAST[t] * CENT, "yes" if LAST[t] else "no"))
+    return Dataset(folder)
+
+
+@pytest.mark.parametrize("kind", ["quotes", "candles"])
+def test_best_prices_come_back_as_they_were_kept(tmp_path: Path, kind: str):
+    days = DatasetDays(kept(tmp_path, kind), "KXHIGHNY")
+    event = days.event(DAY)
+    assert days.days == [DAY] and days.kinds(DAY) == (kind,) and not days.has_depth(DAY)
+    seen, last = [], {}
+    for ms, ticker, bid, ask in ROWS:
+        if last.get(ticker) != (bid, ask): seen.append((ms, ticker, bid, ask))
+        last[ticker] = bid, ask
+    assert list(event.rows) == seen and dict(event.payments) == LAST and sum(event.payments.values()) == ONE
+    assert [m.ticker for m in event.markets] == sorted(TICKERS) and all(m.active and m.paid is None for m in event.markets)
+
+
+def test_the_models_stand_side_by_side_and_the_head_says_what_they_rest_on(tmp_path: Path):
+    found = backtest(Preset(), kept(tmp_path, "candles"), "KXHIGHNY")
+    assert [r.model for r in found.rows] == ["C", "K", "J"] and found.rows[1].contracts > 0
+    head = "\n".join(found.head())
+    assert "what happened within a minute" in head and "live: not measured" in head and "2025-12-10" in head
+    assert "J, the same, and rivals who answer" in head and "D, " not in head
+
+
+def test_a_day_without_all_settlements_is_left_out_with_its_reason(tmp_path: Path):
+    with pytest.raises(ResearchError, match=f"nothing says what {TICKERS[5]} paid"):
+        backtest(Preset(), kept(tmp_path, "quotes", paid=False), "KXHIGHNY")
