@@ -154,7 +154,7 @@ class Sources:
 _log = logging.getLogger("kalshi_mm")
 _END_PATIENCE_S = 10  # for the core's own cancels; then everything is swept
 
-
+# %% ../../nbs/engine/21_engine.ipynb #49b95dc0
 class Engine:
     "The live loop around one core"
 

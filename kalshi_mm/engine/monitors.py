@@ -197,10 +197,8 @@ class Bookkeeper:
     async def tie(self, when: str) -> Tie | None:  # None if there was no statement before, or the account can't be read
         "Tie the account to the last statement, keep the new one, and tell a difference"
         opening, found, why = self._journal.restart.statement(), None, "the account was never quiet"
-        over: list[Earned] = []
-        try:
-            over = await self._paid_out()
-            found = await self._quiet(opening)
+        over = await self._paid_out()
+        try: found = await self._quiet(opening)
         except ApiError as e: why = str(e)
         if found is None:
             self._notices.note(f"the books could not be tied, {when}: {why}", "warning")
@@ -218,7 +216,10 @@ class Bookkeeper:
     async def _paid_out(self) -> list[Earned]:
         "What we have earned in programmes that the exchange calls paid since the last time"
         if not (over := dict(self._over())): return []
-        return [over[i] for i in sorted(await read_paid(self._client, over))]
+        try: return [over[i] for i in sorted(await read_paid(self._client, over))]
+        except ApiError as e:
+            self._notices.note(f"which liquidity programmes were paid can't be read, and isn't in the books: {e}", "warning")
+            return []
 
     async def _quiet(self, opening: Statement | None) -> tuple[Statement, Tie | None] | None:
         "Read the account at a moment around which nothing trades"

@@ -62,7 +62,7 @@ class MarketStatus(Struct, frozen=True):
     quoting_s: str  # seconds with at least one order out
     paused: bool  # by a person, this market alone
 
-
+# %% ../../nbs/engine/08_status.ipynb #8904353e
 class HaltStatus(Struct, frozen=True):
     "A halt in force"
 
@@ -84,7 +84,7 @@ class DifferenceStatus(Struct, frozen=True):
     text: str
     ts_ms: int  # UTC
 
-
+# %% ../../nbs/engine/08_status.ipynb #4f433a4f
 class EventStatus(Struct, frozen=True):
     "What an event that has not paid may bring, in dollars; losses are negative"
 
@@ -105,7 +105,7 @@ class SeriesStatus(Struct, frozen=True):
     capital: str  # dollars
     budget: str  # dollars; empty without one
 
-
+# %% ../../nbs/engine/08_status.ipynb #4875d1a4
 class ProgrammeStatus(Struct, frozen=True):
     "A liquidity programme: its terms, the present book, and our own count"
 
@@ -146,7 +146,7 @@ class IncentiveStatus(Struct, frozen=True):
     locked: str = "0.00"  # dollars that our orders lock where a programme runs
     programmes: list[ProgrammeStatus] = []
 
-
+# %% ../../nbs/engine/08_status.ipynb #56a6ba79
 class Status(Struct, frozen=True):
     "A running maker at one moment"
 
@@ -206,7 +206,7 @@ def _market(maker: MarketMaker, slot: MarketState) -> MarketStatus:
         paused=bool(slot.paused),
     )  # fmt: skip
 
-
+# %% ../../nbs/engine/08_status.ipynb #88b65cf0
 def _halt(h: Halt) -> HaltStatus:
     rule = RULES[h.rule]
     todo = f"Ends {rule.ends}. To do: {rule.todo}."
@@ -229,7 +229,7 @@ def in_order(maker: MarketMaker) -> list[MarketState]:
 
     return sorted(maker.slots.values(), key=key)
 
-
+# %% ../../nbs/engine/08_status.ipynb #39e74d14
 def open_events(maker: MarketMaker) -> dict[str, EventRisk]:
     "The events that have not paid, by ticker"
     unpaid = {s.market.event_ticker for s in maker.slots.values() if s.market.paid is None}
@@ -239,8 +239,10 @@ def open_events(maker: MarketMaker) -> dict[str, EventRisk]:
 def capital_status(maker: MarketMaker) -> list[SeriesStatus]:
     "The series with money at work or with a budget"
     budgets, used = maker.config.budgets, dict.fromkeys(maker.config.budgets, 0)
-    for s in maker.slots.values():
-        if at_work := capital_of(s, maker.orders): used[s.market.series_ticker] = used.get(s.market.series_ticker, 0) + at_work
+    busy = maker.orders.own.open_in.keys() | maker.orders.others.on_market.keys()
+    for ticker, s in maker.slots.items():
+        if not s.position.net and ticker not in busy: continue
+        used[s.market.series_ticker] = used.get(s.market.series_ticker, 0) + capital_of(s, maker.orders)
     return [SeriesStatus(name, money_str(n), money_str(budgets[name]) if name in budgets else "") for name, n in used.items()]
 
 
@@ -255,7 +257,7 @@ def event_status(
     sums = ["" if "" in column else money_str(sum(map(parse_money, column))) for column in columns]
     return EventStatus(ticker, money_str(event.held), money_str(event.if_filled), money_str(event.netted), payoffs, *sums)
 
-
+# %% ../../nbs/engine/08_status.ipynb #21185fcd
 def _side_texts(side: IncentiveSide | None) -> tuple[str, str, str]:  # reference price, lacking contracts, dollars for one more
     if side is None: return "", "", ""
     return price_str(side.reference) if side.reference else "", count_str(side.short), money_str(side.more)
@@ -297,7 +299,7 @@ def incentive_status(
     return IncentiveStatus(total(p.hour for p in running), total(p.accrued for p in found), money_str(maker.incentives.paid),
                            total(p.locked for p in running), found)
 
-
+# %% ../../nbs/engine/08_status.ipynb #52d614c3
 def status(
     maker: MarketMaker,
     now_ms: int,  # UTC

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from msgspec import structs
 
-from ..config import ALIASES, DEFAULT_STRATEGY, Settings, budgets, guard_names, is_path
+from ..config import ALIASES, DEFAULT_STRATEGY, NO_GUARDS, Settings, budgets, guard_names, is_path
 from ..maker.maker import MarketMaker
 from ..maker.parameters import HIGHER_IS_SAFER, SESSION_PARAMETERS, Config
 from ..model.numbers import CONTRACT, DOLLAR
@@ -160,6 +160,9 @@ def make_maker(
     config, more = limited(config_of(settings, session), preset) if preset else (config_of(settings, session), [])
     idle = [f"SERIES_BUDGETS has a budget for {s}, which TARGET_SERIES doesn't name" for s in budgets(settings)
             if s not in settings.series]  # fmt: skip
+    usual = settings.guards == Settings.model_fields["guards"].default
+    if preset and not usual and {*guard_names(settings)} != {*preset.guards}:
+        idle.append(f"GUARDS={settings.guards} is set; the preset's guards hold: {', '.join(preset.guards) or NO_GUARDS}")
     return MarketMaker(strategy, config, guards), notes + more + idle
 
 

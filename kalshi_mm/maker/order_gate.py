@@ -286,6 +286,18 @@ _RETRY_LATER = {"too_many_requests", "unreachable", "exchange_closed"}  # says n
 Answer = OrderPlaced | OrderAmended | OrderCanceled | OrderGone | WriteRejected | WriteUnknown
 
 
+def _more(a: Place | Amend, w: Working | None) -> Count:
+    "What may trade in addition to what may trade already"
+    return max(a.count - (w.count if w else 0), 0)
+
+
+def _event_change(slot: MarketState, a: Place | Amend, w: Working | None) -> Change:
+    "A write as its event sees it"
+    done, rests = (max(w.filled, w.reported), w.remaining) if w else (0, 0)
+    before = Change(a.ticker, w.side, w.price, rests, slot.fees.estimate(w.price, rests, False)).cost if w else 0
+    return Change(a.ticker, a.side, a.price, a.count - done, slot.fees.estimate(a.price, a.count - done, False), before)
+
+# %% ../../nbs/maker/19_order_gate.ipynb #bf8e021a
 class OrderGate:
     "Sends writes and takes their answers"
 
@@ -390,15 +402,3 @@ class OrderGate:
         else:
             self._outbox.notify("warning", f"{e.verb} of {e.client_order_id} refused: {e.code} {e.message}")
             self._watch.refused(e, self._live.config)
-
-
-def _more(a: Place | Amend, w: Working | None) -> Count:
-    "What may trade in addition to what may trade already"
-    return max(a.count - (w.count if w else 0), 0)
-
-
-def _event_change(slot: MarketState, a: Place | Amend, w: Working | None) -> Change:
-    "A write as its event sees it"
-    done, rests = (max(w.filled, w.reported), w.remaining) if w else (0, 0)
-    before = Change(a.ticker, w.side, w.price, rests, slot.fees.estimate(w.price, rests, False)).cost if w else 0
-    return Change(a.ticker, a.side, a.price, a.count - done, slot.fees.estimate(a.price, a.count - done, False), before)
