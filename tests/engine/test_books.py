@@ -2,9 +2,11 @@
 import asyncio
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from kalshi_mm.client.credentials import Credentials, wall_ms
 from kalshi_mm.client.rest import Client
+from kalshi_mm.client.transport import Unreachable
 from kalshi_mm.engine.journal import Journal
 from kalshi_mm.engine.monitors import Bookkeeper
 from kalshi_mm.model.numbers import CENT, CONTRACT, DOLLAR, ONE
@@ -34,13 +36,24 @@ def trade(sandbox: Sandbox, rng: Random, account: str) -> None:
         except Refusal: pass
 
 
-async def books(folder: Path, seed: int, gone: int = 0) -> tuple[list[Tie | None], Notes]:
-    "Days of trading, settled one after the other, each tied; `gone` takes money from the account behind our back"
+class Deaf(Client):
+    "A client to whom the list of programmes isn't told"
+
+    async def pages(self, path: str, *more: Any) -> Any:
+        if path == "/incentive_programs": raise Unreachable("nobody answers")
+        return await super().pages(path, *more)
+
+
+async def books(folder: Path, seed: int, gone: int = 0, programmes: bool = True) -> tuple[list[Tie | None], Notes]:
+    """Days of trading, settled one after the other, each tied; `gone` takes money from the account behind our back. Without
+    `programmes` one is over, and the list that says whether it was paid can't be read"""
     rng, notes, ties = Random(seed), Notes(), list[Tie | None]()
     async with running(folder, traffic=Nobody(MARKETS), members=("ann", "bob"), tier="premier") as (sandbox, clients):
         key = sandbox.keys.accounts["ann"]
-        client, journal = Client(clients["ann"].root + BASE, Credentials.load(key.key_id, key.key_file)), Journal(folder / "j.db")
-        keeper = Bookkeeper(client, journal, notes, wall_ms, 0, 0.05, gross=lambda: True)  # type: ignore[arg-type]
+        kind, journal = Client if programmes else Deaf, Journal(folder / "j.db")
+        client = kind(clients["ann"].root + BASE, Credentials.load(key.key_id, key.key_file))
+        keeper = Bookkeeper(client, journal, notes, wall_ms, 0, 0.05, gross=lambda: True,  # type: ignore[arg-type]
+                            over=lambda: {} if programmes else {"p": None})  # type: ignore[dict-item,arg-type,return-value]
         try:
             await client.limits()
             await keeper.tie("the beginning")
@@ -71,3 +84,10 @@ def test_money_that_is_gone_is_named_to_the_cent_and_once(tmp_path: Path):
     [(level, text)] = [n for n in notes.said if n[0] != "info"]
     assert level == "error" and "-$7.01 of the balance is unexplained" in text
     assert CONTRACT == 100  # hundredths were traded above
+
+
+def test_the_books_tie_though_nobody_says_which_programmes_were_paid(tmp_path: Path):
+    ties, notes = asyncio.run(asyncio.wait_for(books(tmp_path, 3, programmes=False), 60))
+    assert all(t is not None and t.ties for t in ties)
+    assert {text for level, text in notes.said if level != "info"} == {
+        "which liquidity programmes were paid can't be read, and isn't in the books: nobody answers"}
