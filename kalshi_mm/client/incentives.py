@@ -45,7 +45,8 @@ class _Named(Struct):
 
 
 def _read(raw: Raw) -> Programme | Refused | None:  # None for one that isn't for liquidity
-    named = decode(raw, _Named)
+    try: named = decode(raw, _Named)
+    except ValueError as e: return Refused("", f"a programme that is no object: {e}")
     if named.incentive_type != "liquidity": return None
     try: p = decode(raw, _Listed)
     except ValueError as e: return Refused(str(named.market_ticker), f"programme {named.id}: {e}")
