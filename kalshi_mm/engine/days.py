@@ -38,7 +38,7 @@ class DayFigures:
         found = []
         for event, tickers in maker.markets.events.items():
             slots = [maker.slots[t] for t in tickers]
-            if not any(s.fills or s.quoting_ms or s.position.net or s.profit.before for s in slots): continue
+            if not any(s.fills or s.quoting_ms or s.position.net or s.split != _NOTHING for s in slots): continue
             found.append(self._row(maker, event, slots, programmes.get(event, (0, 0, 0))))
         return found
 
@@ -53,6 +53,9 @@ class DayFigures:
             sum(s.fills for s in slots), sum(abs(s.position.net) for s in slots), close_ms, self._worst.get(event, 0),
             sum(s.quoting_ms for s in slots) * speed // 1000, *programmes,
         )  # fmt: skip
+
+
+_NOTHING = Split()
 
 
 def _programmes(maker: MarketMaker) -> dict[str, tuple[Money, int, int]]:

@@ -142,7 +142,8 @@ COLUMNS = (AT_FILL, *HORIZONS_S, SETTLED)
 
 def _short(p: PerContract) -> str:
     if p.each is None: return "-"
-    return cents_each(p.each) + (f" [{cents_each(p.low)}, {cents_each(p.high)}]" if p.low is not None and p.high is not None else "")
+    interval = f" [{cents_each(p.low)}, {cents_each(p.high)}]" if p.low is not None and p.high is not None else ""
+    return cents_each(p.each) + interval
 
 
 def markouts(

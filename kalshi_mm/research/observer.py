@@ -9,6 +9,7 @@ __all__ = ['QUOTED', 'Picture', 'PictureTrack', 'FillTrack', 'plain_reason', 'Ti
 # %% ../../nbs/research/17_observer.ipynb #d08a5c64
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from msgspec import Struct, field, structs
 
@@ -25,6 +26,7 @@ from .markouts import MarkedFill, MiddleTrack
 from .price_calibration import Look
 from .queue_places import QueueTrack, Stay
 from ..risk.event_days import SessionDay, day_of
+from ..risk.halts import RULES
 from ..risk.profit import Split
 
 # %% ../../nbs/research/17_observer.ipynb #b96163b5
@@ -112,8 +114,9 @@ class FillTrack:
         spread, since_ms = self._pictures.spreads.get(f.ticker, (None, 0)) if live else (None, 0)
         def market_s(from_ms: int) -> int: return max(at_ms - from_ms, 0) * speed // 1_000_000
 
+        event = market.event_ticker if market else f.ticker.rpartition("-")[0]
         return MarkedFill(
-            f, market.event_ticker if market else f.ticker.rpartition("-")[0], _day_of(market, f), at_ms, self._session, w is not None,
+            f, event, _day_of(market, f), at_ms, self._session, w is not None,
             w.reason if w else "an order that this session did not place", slot.mark if live and slot else None, spread,
             market_s(since_ms) if spread is not None else None, market_s(market.open_ms) // 3600 if market else None,
             market_s(stay.joined_ms) if stay else None, stay.ahead if stay else None,
@@ -132,9 +135,15 @@ QUOTED = "quoted"
 _FIGURES = re.compile(r"-?\$?\d[\d.,:]*")
 
 
+@lru_cache(maxsize=1 << 12)
 def plain_reason(reason: str) -> str:
-    "A reason without its figures"
-    return _FIGURES.sub("#", reason)
+    "A reason without its figures; of a halt only its name"
+    if not reason.startswith("halted, "): return _FIGURES.sub("#", reason)
+    parts = [part.removeprefix("halted, ").partition(":")[0] for part in reason.split("; ")]
+    return f"halted, {', '.join(dict.fromkeys(p for p in parts if p in RULES))}"
+
+
+_EACH_MS = 200  # between looks: there may be a hundred decisions a second
 
 
 class TimeTrack:
@@ -146,8 +155,9 @@ class TimeTrack:
 
     def look(self, now_ms: int) -> None:
         "Count the time since the last look as what is seen now"
-        passed_ms, self._last_ms = now_ms - self._last_ms if self._last_ms else 0, now_ms
-        if passed_ms <= 0: return
+        passed_ms = now_ms - self._last_ms if self._last_ms else 0
+        if self._last_ms and passed_ms < _EACH_MS: return
+        self._last_ms = now_ms
         for ticker, slot in self._maker.slots.items():
             if not (slot.market.active and slot.quoted and slot.market.open_ms <= now_ms): continue
             for side, target in ((Side.BID, slot.quotes.bid), (Side.ASK, slot.quotes.ask)):
@@ -291,8 +301,8 @@ class Observed:
         return SessionFacts(
             self._session, self._rule, speed, self._began_ms, self._now_ms, markets, self._figures.rows(maker), fills,
             self._queue.stays, self._pictures.pictures, self._time.spent, self._risk.profit, self._risk.worst, self._risk.halts,
-            incentive_status(maker, self._now_ms).programmes if self._depth else [], self._risk.shares if self._depth else {}, looks,
-            self._depth,
+            incentive_status(maker, self._now_ms).programmes if self._depth else [], self._risk.shares if self._depth else {},
+            looks, self._depth,
         )  # fmt: skip
 
 

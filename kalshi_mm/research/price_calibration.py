@@ -42,7 +42,8 @@ class Band(Struct, frozen=True):
         p = self.payment
         few = p.low is None or p.high is None
         interval = "too few days" if few else f"{_percent(p.low or 0)} to {_percent(p.high or 0)}"
-        return [f"{self.low} to {self.high} c", str(self.looks), str(p.days), f"{self.mean // CENT} c", _percent(p.each or 0), interval]
+        texts = f"{self.low} to {self.high} c", str(self.looks), str(p.days), f"{self.mean // CENT} c"
+        return [*texts, _percent(p.each or 0), interval]
 
 
 def _percent(payment: int) -> str: return f"{payment * 100 // cost(ONE, CONTRACT)} %"

@@ -62,7 +62,7 @@ class QueueTrack:
 
     def _join(self, w: Working, price: Price, count: Count, now_ms: int) -> None:
         slot, known = self._maker.slots[w.ticker], self._open.get(w.client_order_id)
-        if known and known.price == price and now_ms - known.joined_ms < _ANSWER_MS: return  # the answer and the stream tell the same
+        if known and known.price == price and now_ms - known.joined_ms < _ANSWER_MS: return  # stream and answer tell the same
         ahead = None
         if self._depth and slot.book.live:
             own = self._maker.books.own(slot, w.side).get(price, 0)
@@ -113,7 +113,8 @@ def queue_table(
 
     return [QueueRow(_NAMES[n], len(each), sum(s.count for s in each), sum(s.filled for s in each),
                      _median([market_s(s.ended_ms - s.joined_ms) for s in each if s.ended_ms]),
-                     _median([market_s(s.first_ms - s.joined_ms) for s in each if s.first_ms])) for n, each in sorted(groups.items())]
+                     _median([market_s(s.first_ms - s.joined_ms) for s in each if s.first_ms]))
+            for n, each in sorted(groups.items())]  # fmt: skip
 
 
 _EDGES = (0, 50, 200, 1_000)  # contracts
