@@ -53,8 +53,7 @@ def page(report: Report) -> str:  # ReportError without plotly
         tables = "".join(_folded(report.table(n), n != names[0] or name in ("days", "markouts")) for n in names)
         more = "".join(_folded(t, True) for t in report.tables if name == "markouts" and t.name.startswith("markouts by"))
         parts.append((name, title, (_figure(figure) if figure is not None else "") + tables + more))
-    names = {t.name for t in report.tables}
-    parts += [(n, report.table(n).title, table_html(report.table(n))) for n in _ALONE if n in names]
+    parts += [(t.name, t.title, table_html(t)) for t in report.tables if t.name in _ALONE]
     sections = [f'<section id="{name}"><h2>{escape(title)}</h2>{html}</section>' for name, title, html in parts]
     events = [(name, title, figure) for name, (title, figure) in drawn.items() if name.startswith("event ")]
     at = next(n for n, (name, *_) in enumerate(parts, 1) if name == "days")
