@@ -54,11 +54,12 @@ def mirror(
     attached: Annotated[bool, typer.Option("--attached", hidden=True)] = False,
     json: Json = False,
 ) -> None:
-    """Repeat another exchange on this machine: its books, prints, pauses and payments, with an account that has no real money. Only
-    reads there; a key with the right to read is enough. `kalshi-mm run --env shadow` starts it by itself.
+    """Repeat another exchange on this machine: its books, prints, pauses and payments, for an account without real money. It only
+    reads there: a key with the right to read is enough. `kalshi-mm run --env shadow` starts it by itself.
     Example: `kalshi-mm mirror --source prod --series KXHIGHNY --cash 500`
     """
-    settings = settings_of(kalshi_env=Env.SHADOW, kalshi_rest_url=rest, kalshi_ws_url=ws, target_series=series, shadow_source=source)
+    settings = settings_of(
+        kalshi_env=Env.SHADOW, kalshi_rest_url=rest, kalshi_ws_url=ws, target_series=series, shadow_source=source)
 
     def announce(where: Announcement) -> None:
         if json: print(msgspec.json.encode(where).decode(), flush=True)
@@ -74,7 +75,8 @@ def mirror(
     guarded(work())
 
 
-def _name(settings: Settings) -> str: return exchange_name(settings.source_urls[0]) if settings.source_urls else settings.shadow_source
+def _name(settings: Settings) -> str:
+    return exchange_name(settings.source_urls[0]) if settings.source_urls else settings.shadow_source
 
 
 def _serving(
@@ -91,7 +93,8 @@ def _serving(
         return serve_recorded(shadow, host, port, announce)
     if speed or day: raise VenueError("--speed and --day are for a recording: a live exchange passes as it does")
     if not settings.kalshi_api_key_id:
-        raise VenueError("a shadow needs a key of its source, with the right to read: set KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_FILE")
+        todo = "set KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_FILE"
+        raise VenueError(f"a shadow needs a key of its source, with the right to read: {todo}")
     key = Credentials.load(settings.kalshi_api_key_id, settings.kalshi_private_key_file)
     shadow = Shadow(folder, _name(settings), cash=money, ahead_percent=ahead)
     return _live(shadow, *settings.source_urls, key, settings.series, lambda live: serve_live(shadow, live, host, port, announce))
@@ -107,7 +110,7 @@ async def _live(
 
 
 def _recorded(path: Path, series: str, day: str | None) -> Iterator[Event]:
-    if not path.exists(): raise VenueError(f"there is no {path}: a shadow repeats prod, demo, or a folder of frames or of kept rows")
+    if not path.exists(): raise VenueError(f"there is no {path}: a shadow repeats prod, demo, or a folder of frames or kept rows")
     if not any(path.glob("kind=*")): return recorded_events(path)
     if day is None: raise VenueError("kept rows need --day: which event day")
     need_research()

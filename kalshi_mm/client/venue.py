@@ -68,10 +68,11 @@ async def started(
     environment: Mapping[str, str] | None = None,  # of its process; None: as this one's
 ) -> Venue:  # VenueError, with the sandbox's message, if it doesn't
     "Start a sandbox as a process that ends with this one"
-    what, words = ("the shadow" if command == "mirror" else "the sandbox"), [command, "--attached", "--json", "--port", "0", *extra]
+    what = "the shadow" if command == "mirror" else "the sandbox"
+    words = [sys.executable, "-P", "-m", "kalshi_mm.cli.main", command, "--attached", "--json", "--port", "0", *extra]
     with TemporaryFile() as errors:  # without a name, so that nothing is left behind
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "kalshi_mm.cli.main", *words, env=environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors,
+            *words, env=environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors,
             start_new_session=True,  # a Ctrl-C is for us: first we cancel, then the exchange may go
         )  # fmt: skip
         assert process.stdout
@@ -104,8 +105,8 @@ def speed_of(
     except (OSError, HTTPException, ValueError, KeyError): return 1.0
 
 
-_OF_SOURCE = ("kalshi_api_key_id", "kalshi_private_key_file", "kalshi_rest_url", "kalshi_ws_url", "shadow_source", "target_series",
-              "state_dir")  # what the process of a shadow has to know
+_OF_SOURCE = ("kalshi_api_key_id", "kalshi_private_key_file", "kalshi_rest_url", "kalshi_ws_url", "shadow_source",
+              "target_series", "state_dir")  # what the process of a shadow has to know
 
 
 def source_environment(settings: Settings) -> dict[str, str]:
@@ -126,5 +127,5 @@ async def find_venue(
     if extra: raise VenueError(f"{' '.join(extra)}: that is for a sandbox which is started, and this exchange runs already")
     if not s.kalshi_api_key_id:
         raise VenueError(f"{s.kalshi_env} needs a key: set KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_FILE")
-    speed = await asyncio.to_thread(speed_of, s.urls[0]) if s.kalshi_env == "sandbox" else 1.0
+    speed = await asyncio.to_thread(speed_of, s.urls[0]) if s.kalshi_env is Env.SANDBOX else 1.0
     return Venue(*s.urls, s.kalshi_api_key_id, s.kalshi_private_key_file, speed=speed)

@@ -24,8 +24,9 @@ from .source_client import SourceClient
 
 # %% ../../nbs/shadow/04_live_source.ipynb #a6773f9c
 Texts: TypeAlias = dict[str, Any]
-_OF_MARKETS = ("title", "subtitle", "yes_sub_title", "no_sub_title", "rules_primary", "rules_secondary", "expected_expiration_time",
-               "latest_expiration_time", "expiration_time", "settlement_timer_seconds", "can_close_early", "early_close_condition")
+_OF_MARKETS = ("title", "subtitle", "yes_sub_title", "no_sub_title", "rules_primary", "rules_secondary",
+               "expected_expiration_time", "latest_expiration_time", "expiration_time", "settlement_timer_seconds",
+               "can_close_early", "early_close_condition")  # fmt: skip
 _OF_EVENTS = ("title", "sub_title", "category", "collateral_return_type", "strike_date", "settlement_sources")
 _OF_SERIES = ("title", "category", "categories", "tags", "frequency", "settlement_sources", "contract_url", "contract_terms_url")
 

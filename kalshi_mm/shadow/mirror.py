@@ -7,7 +7,7 @@ __all__ = ['ANNOUNCED_MS', 'next_status', 'Heard', 'Mirror']
 
 # %% ../../nbs/shadow/02_mirror.ipynb #1ad1346c
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 
 from msgspec import Struct
@@ -40,6 +40,9 @@ def next_status(
     return told
 
 # %% ../../nbs/shadow/02_mirror.ipynb #b5bc94ec
+def _terms(m: Market) -> Market: return replace(m, status="", result="", paid=None)
+
+
 class Heard(Struct):
     "What has been heard of the source"
 
@@ -115,7 +118,8 @@ class Mirror:
                 self._go(event.ticker, event.status, None, now_ms, announced=True)
             case MarketSettled(): self._go(event.ticker, "finalized", event.value, now_ms, announced=True)
             case ExchangeStatus():
-                self._exchange.set_trading(exchange_active=event.exchange_active, trading_active=event.trading_active, now_ms=now_ms)
+                active, trading = event.exchange_active, event.trading_active
+                self._exchange.set_trading(exchange_active=active, trading_active=trading, now_ms=now_ms)
             case ProgrammesRead(): self.on_programmes(event.programmes)
             case _: pass
 
@@ -150,7 +154,7 @@ class Mirror:
             self._exchange.list_market(replace(here, status=status, result="", paid=None), now_ms)
             self.unknown.add(ticker)
             self.on_lost([ticker])
-        elif replace(self._exchange.market(ticker), status="", result="", paid=None) != replace(here, status="", result="", paid=None):
+        elif _terms(self._exchange.market(ticker)) != _terms(here):
             self._clearing(ticker, lambda: self._exchange.revise(here, now_ms), now_ms)
         before = self.source_markets.get(ticker)
         self.source_markets[ticker] = market

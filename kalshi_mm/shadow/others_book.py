@@ -185,7 +185,8 @@ class OthersBook:
 
     def settle_cancelled(self, now_ms: int) -> None:
         "Count what left a second ago, and was never printed, as cancelled"
-        for key in [k for k in self._waiting if now_ms - self._levels[k[:2]][k[2]].gone_ms > WINDOW_MS]: self._cancelled(key, now_ms)
+        due = [k for k in self._waiting if now_ms - self._levels[k[:2]][k[2]].gone_ms > WINDOW_MS]
+        for key in due: self._cancelled(key, now_ms)
 
     def absorb(self, ticker: str) -> None:
         "Count what isn't shown as traded with ours; to be called before the exchange clears a market"

@@ -51,15 +51,16 @@ def by_kind(
 # %% ../../nbs/shadow/06_report.ipynb #9eabbbce
 _WHY = {FillKind.QUEUE: "at our price after the queue", FillKind.THROUGH: "printed through our price",
         FillKind.CROSSED: "met a quote that crossed ours", FillKind.TAKEN: "taken by us"}
-UNKNOWN = ("What others would have done had they seen our orders can't be known: they may have joined, outbid or left us, and nobody took "
-           "less because we were there.")  # fmt: skip
+UNKNOWN = ("What others would have done had they seen our orders can't be known: they may have joined, outbid or left us, and "
+           "nobody took less because we were there.")  # fmt: skip
 
 
 def report_lines(report: Report) -> list[str]:
     "A report in lines"
-    heard, parts = report.heard, [(f"{contracts(s.contracts)} {_WHY[FillKind(kind)]}", s.fills) for kind, s in report.fills.items()]
-    told = "; ".join(f"{text} ({fills} fill{'' if fills == 1 else 's'})" for text, fills in parts)
-    lost = f"; {heard.losses} times a book was lost, and {report.unknown_s:.0f} s long some book wasn't known" if heard.losses else ""
+    heard = report.heard
+    told = "; ".join(f"{contracts(s.contracts)} {_WHY[FillKind(kind)]} ({s.fills} fill{'' if s.fills == 1 else 's'})"
+                     for kind, s in report.fills.items())  # fmt: skip
+    lost = f"; {heard.losses} times a book was lost, for {report.unknown_s:.0f} s some book wasn't known" if heard.losses else ""
     return [f"SHADOW of {report.source}: real market data, no order left this machine, every fill is an estimate.",
             f"Contracts filled: {told}.",
             f"Heard: {heard.changes} changes of books, {heard.prints} prints{lost}.",

@@ -144,7 +144,7 @@ async def _announced(shadow: Shadow, host: str, port: int, announce: Callable[[A
             if shadow.exchange.markets() and not active & shadow.mirror.unknown: break
             await asyncio.sleep(_POLL_S)
         if joined.done(): await joined
-        if not shadow.exchange.markets(): raise ShadowError("the source lists no market of the series now; try another series, or later")
+        if not shadow.exchange.markets(): raise ShadowError("the source lists no market now; try another series, or later")
         if lost := shadow.mirror.unknown & {m.ticker for m in shadow.exchange.markets() if m.active}:
             log.warning("no book of %s yet: nothing is quoted there until one comes", ", ".join(sorted(lost)))
         announce(shadow.announcement(address.rest, address.ws))
