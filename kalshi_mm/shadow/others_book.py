@@ -175,6 +175,7 @@ class OthersBook:
         for order in members:
             if left and order.price != price: left -= self._fill(book, order, left, FillKind.THROUGH, now_ms)
         level = self._level(ticker, side, price)
+        if level.gone and now_ms - level.gone_ms > WINDOW_MS: self._cancelled((ticker, side, price), level, now_ms)
         explained = min(count, level.gone)
         before = min(level.before, explained)
         level.gone, level.before = level.gone - explained, level.before - before
@@ -185,8 +186,10 @@ class OthersBook:
 
     def settle_cancelled(self, now_ms: int) -> None:
         "Count what left a second ago, and was never printed, as cancelled"
-        due = [k for k in self._waiting if now_ms - self._levels[k[:2]][k[2]].gone_ms > WINDOW_MS]
-        for key in due: self._cancelled(key, now_ms)
+        for key in list(self._waiting):
+            level = self._levels[key[:2]].get(key[2])
+            if level is None or not level.gone: self._waiting.discard(key)
+            elif now_ms - level.gone_ms > WINDOW_MS: self._cancelled(key, level, now_ms)
 
     def absorb(self, ticker: str) -> None:
         "Count what isn't shown as traded with ours; to be called before the exchange clears a market"
@@ -233,7 +236,7 @@ class OthersBook:
         key = book.market.ticker, side, price
         level = self._level(*key)
         self._absorb(book, side, price, level)
-        if level.gone and now_ms - level.gone_ms > WINDOW_MS: self._cancelled(key, now_ms)
+        if level.gone and now_ms - level.gone_ms > WINDOW_MS: self._cancelled(key, level, now_ms)
         if level.printed and now_ms - level.printed_ms > WINDOW_MS: level.printed = 0
         gone, shown = min(count, level.contracts), level.contracts - level.taken
         explained = min(gone, level.printed)
@@ -243,12 +246,16 @@ class OthersBook:
         if gone > explained:
             if not level.gone: level.gone_ms = now_ms
             level.gone, level.before = level.gone + gone - explained, level.before + min(before, gone - explained)
-            self._waiting.add(key)
+            if self._with_members(book, side, price): self._waiting.add(key)
         if level.idle: del self._levels[key[:2]][price]
 
-    def _cancelled(self, key: tuple[str, Side, Price], now_ms: int) -> None:
+    def _with_members(self, book: Book, side: Side, price: Price) -> bool:
+        resting = book.queue(side).levels.get(price)
+        return resting is not None and any(o.account != OTHERS for o in resting.orders.values())
+
+    def _cancelled(self, key: tuple[str, Side, Price], level: SourceLevel, now_ms: int) -> None:
         "What left without a print was cancelled: our place moves up by the share"
-        level, (ticker, side, price) = self._levels[key[:2]][key[2]], key
+        ticker, side, price = key
         book = self._records.books[ticker]
         resting = book.queue(side).levels.get(price)
         ahead = list[LiveOrder]()
@@ -265,7 +272,6 @@ class OthersBook:
                 left -= n
         level.gone = level.before = 0
         self._waiting.discard(key)
-        if level.idle: del self._levels[ticker, side][price]
 
     def _walk(self, book: Book, side: Side, price: Price, count: Count, now_ms: int) -> Count:  # contracts of members that filled
         "Trade through the queue of a price: others in front lose their place, members are filled"
