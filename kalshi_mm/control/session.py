@@ -41,7 +41,7 @@ from ..engine.status import Outcome
 from ..engine.strategies import choose
 from ..feed.frame_log import FrameLog
 from ..panel.format import clock
-from ..panel.tables import headline, live_table, summary
+from ..panel.tables import env_word, headline, live_table, summary
 from ..shadow.report import NoReport, Report, read_report, report_lines
 
 # %% ../../nbs/control/08_session.ipynb #7d982ad7
@@ -183,7 +183,7 @@ async def _control(engine: Engine, token: str, home: Home, venue: Venue, file: s
 def announce(running: Running, as_json: bool) -> None:
     "Print the session's addresses and files, without the token, because the output may end up in a log"
     if as_json: return print_line(msgspec.json.encode({"started": running}).decode())
-    print_line(f"Session {running.session} on {running.env} at {running.rest}")
+    print_line(f"Session {running.session} on {env_word(running.env)} at {running.rest}")
     print_line(f"Journal {running.journal}, control {running.control}")
     print_line(f"The panel's address: kalshi-mm status --link --session {running.session}")
     print_line(f"Settings from {running.settings_file or 'the environment, and no .env'}")

@@ -229,6 +229,7 @@ class Feed:
 # %% ../../nbs/jupyter/02_widget.ipynb #e2b46cee
 _WHERE = {
     Env.SANDBOX: ("Start in the sandbox", "An exchange on this machine with simulated traffic. Needs no account."),
+    Env.SHADOW: ("Start a shadow", "Kalshi's real market data, no money: no order leaves this machine. Needs a key that may read."),
     Env.DEMO: ("Start on demo", "Kalshi's demo exchange, no real money. Needs a demo key."),
     Env.PROD: ("Connect to live…", "Kalshi itself, real money. Connects and watches. Connecting and quoting each ask for LIVE."),
 }
@@ -241,7 +242,7 @@ def launches(settings: Settings) -> list[dict[str, Any]]:
     keyed = bool(settings.kalshi_api_key_id)
     return [{"env": str(env), "label": label,
              "tip": tip if keyed or env is Env.SANDBOX else f"{tip} None is set: see KALSHI_API_KEY_ID.",
-             "on": keyed or env is Env.SANDBOX, "ask": _ASK if env is Env.PROD else None}
+             "on": keyed or env is Env.SANDBOX or (env is Env.SHADOW and settings.source_urls is None), "ask": _ASK if env is Env.PROD else None}
             for env, (label, tip) in _WHERE.items()]  # fmt: skip
 
 # %% ../../nbs/jupyter/02_widget.ipynb #e57838fe
