@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from ..model.numbers import Count, KalshiMMError, contracts
 from ..model.types import Fill
+from ..research.known_error import shadow_error
 from .mirror import Heard
 from .others_book import FillKind
 
@@ -64,7 +65,8 @@ def report_lines(report: Report) -> list[str]:
     return [f"SHADOW of {report.source}: real market data, no order left this machine, every fill is an estimate.",
             f"Contracts filled: {told}.",
             f"Heard: {heard.changes} changes of books, {heard.prints} prints{lost}.",
-            f"{UNKNOWN} Cancellations in the queue counted at {report.ahead_percent} % of our share."]  # fmt: skip
+            f"{UNKNOWN} Cancellations in the queue counted at {report.ahead_percent} % of our share.",
+            f"Measured against really trading: {shadow_error()}."]  # fmt: skip
 
 
 class NoReport(KalshiMMError):

@@ -1,7 +1,7 @@
-"""A shadow of another sandbox over the real wire: its books after each of a million messages, through faults, and a minute's loss.
+"""A shadow of another sandbox over the wire: its books after each of a million messages, through faults, and a minute's loss.
 
-The source is a process of its own with strangers who trade. Beside the mirror a second, independent book is kept of each market from
-the same messages, and the two are compared after each of them.
+The source is a process of its own with strangers who trade. Beside the mirror a second, independent book is kept of each market
+from the same messages, and the two are compared after each of them.
 """
 import asyncio
 import json
@@ -16,7 +16,7 @@ from typing import Any
 
 from kalshi_mm.client.credentials import Credentials
 from kalshi_mm.model.messages import BookDelta, BookSnapshot, Event, Trade
-from kalshi_mm.model.types import Side
+from kalshi_mm.model.types import OVER, Side
 from kalshi_mm.orderbook import OrderBook
 from kalshi_mm.shadow.live_source import LiveSource
 from kalshi_mm.shadow.server import Shadow, serve_live
@@ -49,7 +49,8 @@ class Compared:
 
     def look(self, event: Event) -> None:
         self._after(event)
-        mirror = self._shadow.mirror
+        mirror, exchange = self._shadow.mirror, self._shadow.exchange
+        if isinstance(event, BookDelta | BookSnapshot) and exchange.market(event.ticker).status in OVER: return  # it has no book
         match event:
             case BookSnapshot():
                 book = self._books[event.ticker] = OrderBook(event.ticker)
@@ -58,7 +59,7 @@ class Compared:
             case BookDelta() if event.ticker in self._books and event.ticker not in mirror.unknown:
                 book = self._books[event.ticker]
                 book.apply_delta(event.side, event.price, event.delta, event.ts_ms)
-                level = self._shadow.exchange.records.books[event.ticker].queue(event.side).levels.get(event.price)
+                level = exchange.records.books[event.ticker].queue(event.side).levels.get(event.price)
                 there, here = book.size(event.side, event.price), level.total if level else 0
                 if there != here: self._blame(f"{event.ticker} {event.side} at {event.price}: {there} there, {here} here")
                 self.messages += 1
@@ -128,8 +129,8 @@ async def settled(shadow: Shadow, told: dict[str, Any], story: Story) -> int:  #
     return len(same)
 
 
-async def until_heard(compared: Compared, messages: int, shadow: Shadow) -> None:
-    while compared.messages < messages: await asyncio.sleep(0.2)
+async def until_heard(compared: Compared, messages: int) -> None:
+    while compared.messages < messages: await asyncio.sleep(0.2)  # noqa: ASYNC110
 
 
 async def books(messages: int, folder: Path, rng: Random, story: Story) -> dict[str, Any]:
@@ -137,12 +138,13 @@ async def books(messages: int, folder: Path, rng: Random, story: Story) -> dict[
     seed = str(rng.randrange(1000))
     async with mirrored(folder, story, "--seed", seed, "--speed", SPEED, "--skip-hours", "1") as (shadow, _, compared, told, _):
         began = time.monotonic()
-        await until_heard(compared, messages, shadow)
+        await until_heard(compared, messages)
         took = time.monotonic() - began
         report = shadow.report()
         story.tell(f"{compared.messages} changes in {took:.0f} s, {compared.prints} prints, {report.heard}")
-        return {"messages": compared.messages, "prints": compared.prints, "whole_books": compared.whole, "losses": report.heard.losses,
-                "markets": len(shadow.exchange.markets()), "a_second": round(compared.messages / took)}
+        return {"messages": compared.messages, "prints": compared.prints, "whole_books": compared.whole,
+                "losses": report.heard.losses, "markets": len(shadow.exchange.markets()),
+                "a_second": round(compared.messages / took)}
 
 
 async def through_faults(seconds: float, folder: Path, rng: Random, story: Story) -> dict[str, Any]:
@@ -161,20 +163,20 @@ async def loss(seconds: float, folder: Path, rng: Random, story: Story) -> dict[
     words = "--seed", str(rng.randrange(1000)), "--speed", "60"
     async with mirrored(folder, story, *words, relay=True) as (shadow, _, compared, told, relay):
         assert relay
-        await until_heard(compared, 500, shadow)
+        await until_heard(compared, 500)
         relay.lose()
-        while not shadow.mirror.unknown: await asyncio.sleep(0.05)
+        while not shadow.mirror.unknown: await asyncio.sleep(0.05)  # noqa: ASYNC110
         before = compared.messages
         await asyncio.sleep(seconds)
         active = {m.ticker for m in shadow.exchange.markets() if m.active}
-        if active - shadow.mirror.unknown: story.blame([f"shown without a source: {', '.join(sorted(active - shadow.mirror.unknown))}"])
+        if shown := sorted(active - shadow.mirror.unknown): story.blame([f"shown without a source: {', '.join(shown)}"])
         if compared.messages > before + 1: story.blame(["messages came from a lost source"])
         relay.find()
         began = time.monotonic()
-        while shadow.mirror.unknown & active and time.monotonic() < began + 90: await asyncio.sleep(0.1)
+        while shadow.mirror.unknown & active and time.monotonic() < began + 90: await asyncio.sleep(0.1)  # noqa: ASYNC110
         healed = time.monotonic() - began
         if shadow.mirror.unknown & active: story.blame(["not heard again within 90 s"])
-        await until_heard(compared, before + 500, shadow)
+        await until_heard(compared, before + 500)
         if relay.verbs != {"GET"}: story.blame([f"verbs at the source: {relay.verbs}"])
         return {"messages": compared.messages, "healed_s": round(healed, 1), "unknown_s": round(shadow.report().unknown_s, 1)}
 

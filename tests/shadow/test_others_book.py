@@ -1,5 +1,6 @@
 "Others' orders beside ours: whatever the source says and whatever we do, others show what the source shows, and money is kept"
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from hypothesis import event, given
@@ -23,7 +24,8 @@ def opened(ahead: int = 100) -> tuple[Exchange, OthersBook]:
 
 
 def bid(exchange: Exchange, cents: int, contracts: int, **more: Any) -> Any:
-    return exchange.place(NewOrder(account="us", ticker="X", side=Side.BID, price=cents * CENT, count=contracts * CONTRACT, **more), 1)
+    price, count = cents * CENT, contracts * CONTRACT
+    return exchange.place(NewOrder(account="us", ticker="X", side=Side.BID, price=price, count=count, **more), 1)
 
 
 @st.composite
@@ -63,8 +65,8 @@ def test_others_show_what_the_source_shows_less_what_we_took_and_money_is_kept(f
                 if not n_printed: continue
                 source[side][price] -= n_printed
                 printed += n_printed
-                says = [lambda: others.trade("X", price, n_printed, side.opposite, f"t{n}", now),
-                        lambda: others.change("X", side, price, -n_printed, now)]
+                says = [partial(others.trade, "X", price, n_printed, side.opposite, f"t{n}", now),
+                        partial(others.change, "X", side, price, -n_printed, now)]
                 for say in says if first else says[::-1]: say()
             case "ours":
                 try: exchange.place(NewOrder(account="us", ticker="X", side=side, price=ours, count=count, post_only=True), now)
@@ -115,8 +117,8 @@ def test_the_queue_by_counting(ahead: int, prints: list[tuple[int, bool]], size:
     total = 0
     for n, (contracts, first) in enumerate(prints):
         total += contracts
-        says = [lambda: others.trade("X", 43 * CENT, contracts * CONTRACT, Side.ASK, f"t{n}", 2),
-                lambda: others.change("X", Side.BID, 43 * CENT, -contracts * CONTRACT, 2)]
+        says = [partial(others.trade, "X", 43 * CENT, contracts * CONTRACT, Side.ASK, f"t{n}", 2),
+                partial(others.change, "X", Side.BID, 43 * CENT, -contracts * CONTRACT, 2)]
         for say in says if first else says[::-1]: say()
         assert ours.filled == min(max(total - ahead, 0), size) * CONTRACT
         assert ours.remaining == 0 or exchange.queue_ahead(ours.order_id) == max(ahead - total, 0) * CONTRACT
