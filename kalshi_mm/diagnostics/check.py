@@ -83,6 +83,7 @@ def place_finding(
     if len(demo) > 1: return failure("place", f"{text}: one is demo, the other is not", "set both addresses, or neither")
     if env is Env.SANDBOX:
         return ok("place", text) if local else failure("place", f"{text}, which is not a sandbox", "set KALSHI_ENV to match it")
+    if env is Env.SHADOW: return ok("place", f"{text}: it repeats its source, and no order leaves this machine")
     if local:
         return warning("place", f"{text}: a server on this machine stands in for {env}",
                        "unless this is a test, unset KALSHI_REST_URL and KALSHI_WS_URL")

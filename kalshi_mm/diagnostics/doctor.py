@@ -23,6 +23,7 @@ from ..client.venue import Venue
 from ..config import SECRETS, Env, Settings
 from ..control.runtime import Home
 from .check import CheckReport, Finding, check_account, failure, ok, place_finding, warning
+from .going_live import path_finding, source_findings, walked
 from .stream_trial import proxy_finding, try_stream
 from ..engine.alerts import Alert, AlertError, Heartbeat, places
 from ..engine.database import OtherVersion
@@ -224,6 +225,7 @@ async def examine(
     strategy, size = strategy_finding(settings)
     found = [settings_finding(settings), strategy, place_finding(settings.kalshi_env, venue.rest, venue.ws)]
     found.append(proxy_finding(venue.rest, venue.ws))
+    found += [path_finding(settings, await asyncio.to_thread(walked, settings.state_dir)), *await source_findings(settings)]
     found += [owner_finding(owner), latch_finding(killed)]
     found.append(disk_finding(folder, shutil.disk_usage(folder).free))
     if not os.access(folder, os.W_OK): found.append(failure("disk", f"{folder} can't be written", "set STATE_DIR"))
