@@ -24,7 +24,7 @@ from msgspec import Struct, structs
 from own_error import PACKAGED, TEN_MS, Jittery, core
 
 from kalshi_mm.model.messages import BookSnapshot, MarketListed
-from kalshi_mm.model.numbers import ONE, Price
+from kalshi_mm.model.numbers import CONTRACT, DOLLAR, ONE, Price, cost
 from kalshi_mm.model.types import Fill, Market
 from kalshi_mm.research.backtest import event_of
 from kalshi_mm.research.session_backtest import OwnError, compare
@@ -32,7 +32,7 @@ from kalshi_mm.sandbox.matching import Exchange
 from kalshi_mm.sandbox.simulated import SimulatedDay
 from kalshi_mm.sandbox.traffic import Calibration, MarketClock
 from kalshi_mm.shadow.mirror import Mirror
-from kalshi_mm.shadow.report import by_kind
+from kalshi_mm.shadow.others_book import FillKind
 
 RULES, REGIMES = ("improves", "joins"), ("wide", "tight")
 
@@ -97,27 +97,31 @@ def real(rule: str, regime: str, seed: int, until_ms: int) -> list[Fill]:
     return played.ledger.fills
 
 
-def shadowed(rule: str, regime: str, seed: int, until_ms: int) -> tuple[list[Fill], dict[str, float]]:
-    "Fills on the shadow of the same day, and the contracts of each kind"
+def shadowed(rule: str, regime: str, seed: int, until_ms: int) -> tuple[list[Fill], dict[str, FillKind]]:
+    "Fills on the shadow of the same day, and why each was"
     day, d = simulated(regime, seed), Delays.of(seed)
     exchange = exchange_of((), seed)
     mirror = Mirror(exchange, MarketClock(0, 0))
     traffic = ShadowDay(day, exchange_of(day.markets, seed), mirror, d.data)  # the mirror hears it so late, and is next door
     played = Jittery(core(rule), exchange, traffic, rng=Random(f"jitter {seed}"), jitter_ms=2, data_ms=1, order_ms=1)
-    fills = played.run(until_ms).ledger.fills
-    return fills, {kind: s.contracts / 100 for kind, s in by_kind(fills, mirror.others.kinds).items()}
+    return played.run(until_ms).ledger.fills, mirror.others.kinds
 
 
-def one(rule: str, regime: str, seed: int, hours: float) -> tuple[str, str, int, OwnError, dict[str, float]]:
+def one(rule: str, regime: str, seed: int, hours: float) -> tuple[str, str, int, OwnError, dict[str, list[float]]]:
     "One day both ways, valued by what the weather of that moment makes of each market"
     until_ms = TEN_MS + round(hours * 3_600_000)
     outlook = (day := simulated(regime, seed)).weather.at(until_ms)
     values = {m.ticker: round(outlook.chance(m) * ONE) for m in day.markets}
     here, kinds = shadowed(rule, regime, seed, until_ms)
-    return rule, regime, seed, compare(real(rule, regime, seed, until_ms), here, values), kinds
+    each = {str(k): [0.0, 0.0] for k in FillKind}  # contracts, and their gain in dollars
+    for f in here:
+        sums = each[kinds.get(f.trade_id, FillKind.TAKEN)]
+        sums[0] += f.count / CONTRACT
+        sums[1] += (f.side.sign * cost(values[f.ticker] - f.price, f.count) - f.fee) / DOLLAR
+    return rule, regime, seed, compare(real(rule, regime, seed, until_ms), here, values), each
 
 
-def run_all(todo: list[tuple[str, str, int, float]], jobs: int) -> Iterator[tuple[str, str, int, OwnError, dict[str, float]]]:
+def run_all(todo: list[tuple[str, str, int, float]], jobs: int) -> Iterator[tuple[str, str, int, OwnError, dict[str, list[float]]]]:
     with ProcessPoolExecutor(jobs) as pool:
         for done in as_completed([pool.submit(one, *what) for what in todo]): yield done.result()
 
@@ -153,10 +157,11 @@ def main(
     row = summed(some) | {"on": f"sandbox, {days} days of {hours:g} hours in each of {len(RULES) * len(REGIMES)} settings"}
     each = {f"{rule}, {regime}": summed(part) for rule in RULES for regime in REGIMES
             if (part := [e for r, e in rows if (r["rule"], r["regime"]) == (rule, regime) and e.real and e.backtest])}
+    kinds = {str(k): [round(sum(r["kinds"][k][i] for r, _ in rows), 2) for i in (0, 1)] for k in FillKind}
     print(json.dumps(row), json.dumps(each, indent=1), sep="\n")
     if result is None: return
     told = {"day": time.strftime("%Y-%m-%d", time.gmtime(began)), "took_s": round(time.time() - began), "hours": hours,
-            "python": platform.python_version(), "all": row, "each": each, "rows": [r for r, _ in rows]}  # fmt: skip
+            "python": platform.python_version(), "all": row, "each": each, "kinds": kinds, "rows": [r for r, _ in rows]}  # fmt: skip
     result.write_text(json.dumps(told).replace('{"rule"', '\n{"rule"') + "\n")
     PACKAGED.write_text(json.dumps(json.loads(PACKAGED.read_text()) | {"shadow": row}) + "\n")
 

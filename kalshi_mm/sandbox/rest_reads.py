@@ -84,6 +84,7 @@ def exchange_status(c: Call) -> Answer:
 
 def exchange_schedule(c: Call) -> Answer:
     "GET /exchange/schedule"
+    if told := c.day.market_data.about.get("/exchange/schedule"): return 200, told
     days = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
     week: Json = {d: [{"open_time": "00:00", "close_time": "00:00"}] for d in days}
     week["thursday"] = [{"open_time": "00:00", "close_time": "03:00"}, {"open_time": "05:00", "close_time": "00:00"}]
@@ -148,7 +149,9 @@ def series(c: Call) -> Answer:
 
 def series_fee_changes(c: Call) -> Answer:
     "GET /series/fee_changes"
-    return 200, {"series_fee_change_arr": []}
+    told = c.day.market_data.about.get("/series/fee_changes", {}).get("series_fee_change_arr")
+    found = [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
+    return 200, {"series_fee_change_arr": [f for f in found if c.query.text("series_ticker") in ("", f.get("series_ticker"))]}
 
 # %% ../../nbs/sandbox/19_rest_reads.ipynb #7a5ea44b
 def events(c: Call) -> Answer:

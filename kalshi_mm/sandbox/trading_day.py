@@ -129,7 +129,7 @@ class MarketData:
     def __init__(self, exchange: Exchange, tape: Tape, time: DayTime, calendar: Calendar):
         self._exchange, self._tape, self._time, self._calendar = exchange, tape, time, calendar
         self.withheld: set[str] = set()  # markets whose books aren't known at present, and aren't shown
-        self.about: dict[str, Json] = {}  # by ticker of a market, an event or a series: fields to tell in place of our own
+        self.about: dict[str, Json] = {}  # by ticker or path: fields to tell in place of our own
 
     def shard(self, ticker: str) -> int:
         "The shard that trades a market"

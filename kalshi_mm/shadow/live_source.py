@@ -163,5 +163,8 @@ class LiveSource:
         self._status = status
 
     async def _look_at_programmes(self) -> None:
+        for path in ("/exchange/schedule", "/series/fee_changes"):
+            told = await self._client.call("GET", path, msgspec.json.decode)
+            if isinstance(told, dict): self._describe({path: told})
         found, _ = await read_programmes(self._client, self._series)
         if found: self._tell(ProgrammesRead(wall_ms(), tuple(found)))
