@@ -107,7 +107,10 @@ def shadowed(rule: str, regime: str, seed: int, until_ms: int) -> tuple[list[Fil
     return played.run(until_ms).ledger.fills, mirror.others.kinds
 
 
-def one(rule: str, regime: str, seed: int, hours: float) -> tuple[str, str, int, OwnError, dict[str, list[float]]]:
+Day = tuple[str, str, int, OwnError, dict[str, list[float]]]  # rule, regime, seed, comparison; by kind: contracts, gain in $
+
+
+def one(rule: str, regime: str, seed: int, hours: float) -> Day:
     "One day both ways, valued by what the weather of that moment makes of each market"
     until_ms = TEN_MS + round(hours * 3_600_000)
     outlook = (day := simulated(regime, seed)).weather.at(until_ms)
@@ -121,7 +124,7 @@ def one(rule: str, regime: str, seed: int, hours: float) -> tuple[str, str, int,
     return rule, regime, seed, compare(real(rule, regime, seed, until_ms), here, values), each
 
 
-def run_all(todo: list[tuple[str, str, int, float]], jobs: int) -> Iterator[tuple[str, str, int, OwnError, dict[str, list[float]]]]:
+def run_all(todo: list[tuple[str, str, int, float]], jobs: int) -> Iterator[Day]:
     with ProcessPoolExecutor(jobs) as pool:
         for done in as_completed([pool.submit(one, *what) for what in todo]): yield done.result()
 
@@ -161,7 +164,8 @@ def main(
     print(json.dumps(row), json.dumps(each, indent=1), sep="\n")
     if result is None: return
     told = {"day": time.strftime("%Y-%m-%d", time.gmtime(began)), "took_s": round(time.time() - began), "hours": hours,
-            "python": platform.python_version(), "all": row, "each": each, "kinds": kinds, "rows": [r for r, _ in rows]}  # fmt: skip
+            "python": platform.python_version(), "all": row, "each": each, "kinds": kinds,
+            "rows": [r for r, _ in rows]}  # fmt: skip
     result.write_text(json.dumps(told).replace('{"rule"', '\n{"rule"') + "\n")
     PACKAGED.write_text(json.dumps(json.loads(PACKAGED.read_text()) | {"shadow": row}) + "\n")
 
