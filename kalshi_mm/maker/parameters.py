@@ -37,6 +37,7 @@ class Config(Struct, frozen=True):
     max_age_ms: int = 3_000  # of a message on arrival
     max_skew_ms: int = 2_000  # between the exchange's clock and ours
     audit_every_ms: int = 60_000  # between comparisons of a book with REST
+    look_through_ms: int = 250  # between looks at markets in which nothing has happened
     budgets: dict[str, Money] = {}  # of capital, by series; a series without one has no bound
 
     @property
@@ -81,6 +82,7 @@ class LiveParameters:
 
     def __init__(self, strategy: Strategy, config: Config, guards: Mapping[str, Guard] | None = None):
         self.strategy, self.config, self.guards = strategy, config, dict(guards or {})
+        self.looks: Looks = looks_of(strategy)
         self.market_ms_per_s = 1000  # market time in a second of the clock
         for taken in {"params", "limits", "config"} & self.guards.keys(): raise StrategyError(f"no guard can be named {taken}")
         owners: dict[str, Strategy | Guard] = {"params": strategy, **self.guards}
@@ -90,11 +92,6 @@ class LiveParameters:
         if twice := {n for n in names if names.count(n) > 1}:
             raise StrategyError(f"there are two parameters named {', '.join(sorted(twice))}: rename the strategy's")
         self._owners, self._by_name = owners, {p.name: p for p in self.table}
-
-    @property
-    def looks(self) -> Looks:
-        "What the strategy looks at"
-        return looks_of(self.strategy)
 
     def values(self) -> dict[str, str]:
         "The parameters in force: {name: value in its unit}"

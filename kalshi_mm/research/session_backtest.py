@@ -31,8 +31,8 @@ from .replay import ReplayError, core_of
 # %% ../../nbs/research/10_session_backtest.ipynb #f45383c4
 Record = Sequence[tuple[Event, Sequence[Action]]]
 
-_OURS = (OrderPlaced, OrderAmended, OrderCanceled, OrderGone, WriteRejected, WriteUnknown, OrderSeen, OrderUnclear, FillSeen,
-         FillUnread, GroupSeen, AccountRead, AccountUnread, BookRead)  # what became of our orders, and what REST said
+_OURS = {OrderPlaced, OrderAmended, OrderCanceled, OrderGone, WriteRejected, WriteUnknown, OrderSeen, OrderUnclear, FillSeen,
+         FillUnread, GroupSeen, AccountRead, AccountUnread, BookRead}  # what became of our orders, and what REST said
 
 
 def real_fills(record: Record) -> list[Fill]:
@@ -105,8 +105,9 @@ class SessionBacktest:
         "Play it"
         burst: list[Event] = []
         for event, _ in self.record:
-            if not isinstance(event, _OURS): burst.append(event)
-            if isinstance(event, Decide):
+            kind = type(event)
+            if kind not in _OURS: burst.append(event)
+            if kind is Decide:
                 self._until(event.ts_ms)
                 self._play(burst)
                 burst = []
@@ -159,10 +160,9 @@ class SessionBacktest:
 
     def _delta(self, e: BookDelta) -> None:
         if e.client_order_id: self._own.change(e)
-        before = self.exchange.others.at(e.ticker, e.side, e.price)
-        self.exchange.delta(e, bool(e.client_order_id))
-        if changed := self.exchange.others.at(e.ticker, e.side, e.price) - before:
-            self._handle(BookDelta(e.ts_ms, e.ticker, e.side, e.price, changed, e.sent_ms))
+        changed = self.exchange.delta(e, bool(e.client_order_id))
+        if changed == e.delta and not e.client_order_id: self._handle(e)
+        elif changed: self._handle(BookDelta(e.ts_ms, e.ticker, e.side, e.price, changed, e.sent_ms))
         self._told()
 
     def _told(self) -> None:

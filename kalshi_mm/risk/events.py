@@ -71,6 +71,7 @@ class EventRisk:
         self._bids: Money = 0
         self._held: Money | None = 0  # None: something has changed since
         self._filled: Money | None = 0
+        self._largest: Count | None = 0
 
     def put(self, ticker: str, leg: Leg) -> None:
         "Take a market as it is now"
@@ -78,7 +79,7 @@ class EventRisk:
         self._cash += leg.cash - old.cash
         self._bids += leg.bids - old.bids
         self.legs[ticker] = leg
-        self._held = self._filled = None
+        self._held = self._filled = self._largest = None
 
     def bound(self, exclusive: bool, complete: bool) -> None:
         "Say which outcomes there are: exactly one of the markets pays; and that must be one of the legs"
@@ -131,7 +132,8 @@ class EventRisk:
     @property
     def largest(self) -> Count:
         "Contracts in the largest order of the event"
-        return max((leg.largest for leg in self.legs.values()), default=0)
+        if self._largest is None: self._largest = max((leg.largest for leg in self.legs.values()), default=0)
+        return self._largest
 
     @property
     def netted(self) -> Money:

@@ -54,6 +54,7 @@ class Exposures:
         most: Count | None,  # contracts that all of them count as, at most; None: as they are
     ) -> None:
         "Let an event that can't trade any more count by what it may still lose; to be told after each change in it"
+        if most is None and event_ticker not in self._relief: return
         worst = sum(self.of(t).worst for t in tickers)
         relief = max(worst - most, 0) if most is not None else 0
         change = relief - self._relief.get(event_ticker, 0)
