@@ -68,11 +68,12 @@ class LiveSource:
         note: Callable[[str], None],  # takes what people should know
         look_s: float = LOOK_S,
         status_s: float = STATUS_S,
+        programmes_s: float = PROGRAMMES_S,
         silence_ms: int = 25_000,  # give a connection up without any message or heartbeat
     ):
         self.markets: dict[str, Market] = {}  # that are followed
         self._client, self._series, self._tell, self._describe, self._note = client, series, tell, describe, note
-        self._look_s, self._status_s = look_s, status_s
+        self._look_s, self._status_s, self._programmes_s = look_s, status_s, programmes_s
         self._status: tuple[bool, bool] | None = None
         self._paid, self._described, self._odd = set[str](), set[str](), set[str]()
         self._look_now, self._closed = asyncio.Event(), asyncio.Event()
@@ -88,7 +89,7 @@ class LiveSource:
     async def run(self) -> None:
         "Listen until closed"
         looks = (self._again(self._look, self._look_s, self._look_now), self._again(self._look_at_status, self._status_s),
-                 self._again(self._look_at_programmes, PROGRAMMES_S))
+                 self._again(self._look_at_programmes, self._programmes_s))
         tasks = [asyncio.create_task(work) for work in (self.feed.run(), self._closed.wait(), self._watch(), *looks)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

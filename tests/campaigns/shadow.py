@@ -4,20 +4,22 @@ The source is a process of its own with strangers who trade. Beside the mirror a
 from the same messages, and the two are compared after each of them.
 """
 import asyncio
-import json
 import time
-import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from msgspec.structs import replace
+
 from kalshi_mm.client.credentials import Credentials
 from kalshi_mm.model.messages import BookDelta, BookSnapshot, Event, Trade
-from kalshi_mm.model.types import OVER, Side
+from kalshi_mm.model.numbers import ONE
+from kalshi_mm.model.types import OVER, Side, TickGrid
 from kalshi_mm.orderbook import OrderBook
+from kalshi_mm.sandbox.server import ACCOUNT, build
 from kalshi_mm.shadow.live_source import LiveSource
 from kalshi_mm.shadow.server import Shadow, serve_live
 from kalshi_mm.shadow.source_client import SourceClient
@@ -80,53 +82,42 @@ class Compared:
 
 
 @asynccontextmanager
-async def mirrored(
-    folder: Path, story: Story, *words: str, relay: bool = False
-) -> AsyncIterator[tuple[Shadow, LiveSource, Compared, dict[str, Any], Relay | None]]:
-    "A source as a process, and a shadow of it in this one"
-    env = environment(folder)
-    process = await Command.begin(folder, env, "exchange", "--port", "0", "--json", "--ed25519", *words)
-    told = await process.hear("rest") and process.said
-    between = Relay(told["rest"]) if relay else None
-    if between: between.start()
+async def repeated(
+    folder: Path, story: Story, told: dict[str, Any], between: Relay | None
+) -> AsyncIterator[tuple[Shadow, LiveSource, Compared]]:
+    "A shadow, in this process, of the sandbox that told these addresses"
     rest, ws = (between.rest, between.ws) if between else (told["rest"], told["ws"])
     client = SourceClient(rest, Credentials.load(told["key_id"], told["key_file"]))
     shadow = Shadow(folder, "a sandbox")
     compared = Compared(shadow, story)
-    source = LiveSource(client, ws, ["KXHIGHNY"], shadow.hear, shadow.describe, story.tell, look_s=2, status_s=1)
+    source = LiveSource(client, ws, ["KXHIGHNY"], shadow.hear, shadow.describe, story.tell, look_s=2, status_s=1, programmes_s=2)
     ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     serving = asyncio.ensure_future(serve_live(shadow, source, "127.0.0.1", 0, ready.set_result))
     try:
         await asyncio.wait([ready, serving], return_when=asyncio.FIRST_COMPLETED)
         if serving.done(): serving.result()
-        yield shadow, source, compared, told, between
+        yield shadow, source, compared
     finally:
         source.close()
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
         await client.close()
+
+
+@asynccontextmanager
+async def mirrored(
+    folder: Path, story: Story, *words: str, relay: bool = False
+) -> AsyncIterator[tuple[Shadow, LiveSource, Compared, Relay | None]]:
+    "A source as a process, and a shadow of it in this one"
+    process = await Command.begin(folder, environment(folder), "exchange", "--port", "0", "--json", "--ed25519", *words)
+    await process.hear("rest")
+    between = Relay(process.said["rest"]) if relay else None
+    if between: between.start()
+    try:
+        async with repeated(folder, story, process.said, between) as found: yield *found, between
+    finally:
         await process.close()
         if between: between.stop()
-
-
-async def settled(shadow: Shadow, told: dict[str, Any], story: Story) -> int:  # how many books were compared
-    "Compare the books at both addresses, each as REST has it, while a market's book stands still"
-    def read(ticker: str) -> Any:
-        with urllib.request.urlopen(f"{told['rest']}/markets/{ticker}/orderbook", timeout=10) as answer:
-            return json.load(answer)["orderbook_fp"]
-
-    same, tickers = set[str](), [m.ticker for m in shadow.exchange.markets() if m.active]
-    end = time.monotonic() + 60
-    while time.monotonic() < end and len(same) < len(tickers):
-        for ticker in tickers:
-            there = await asyncio.to_thread(read, ticker)
-            await asyncio.sleep(0.05)
-            bids, asks = shadow.exchange.levels(ticker)
-            here = {"yes_dollars": [[f"{p / 10_000:.4f}", f"{n / 100:.2f}"] for p, n in bids[::-1]],
-                    "no_dollars": [[f"{1 - p / 10_000:.4f}", f"{n / 100:.2f}"] for p, n in asks[::-1]]}
-            if here == there: same.add(ticker)
-    if len(same) < len(tickers): story.blame([f"never the same at both addresses: {', '.join(sorted({*tickers} - same))}"])
-    return len(same)
 
 
 async def until_heard(compared: Compared, messages: int) -> None:
@@ -136,7 +127,7 @@ async def until_heard(compared: Compared, messages: int) -> None:
 async def books(messages: int, folder: Path, rng: Random, story: Story) -> dict[str, Any]:
     "So many messages, each followed by a comparison"
     seed = str(rng.randrange(1000))
-    async with mirrored(folder, story, "--seed", seed, "--speed", SPEED, "--skip-hours", "1") as (shadow, _, compared, told, _):
+    async with mirrored(folder, story, "--seed", seed, "--speed", SPEED, "--skip-hours", "1") as (shadow, _, compared, _):
         began = time.monotonic()
         await until_heard(compared, messages)
         took = time.monotonic() - began
@@ -150,7 +141,7 @@ async def books(messages: int, folder: Path, rng: Random, story: Story) -> dict[
 async def through_faults(seconds: float, folder: Path, rng: Random, story: Story) -> dict[str, Any]:
     "Frames lost, doubled, swapped and spoilt, connections cut: the books are right whenever they are shown"
     words = "--seed", str(rng.randrange(1000)), "--speed", "60", "--faults", HARM
-    async with mirrored(folder, story, *words) as (shadow, source, compared, told, _):
+    async with mirrored(folder, story, *words) as (shadow, source, compared, _):
         await asyncio.sleep(seconds)
         health = source.feed.health
         if not shadow.report().heard.losses: story.blame(["no book was lost, so nothing was tried"])
@@ -161,7 +152,7 @@ async def through_faults(seconds: float, folder: Path, rng: Random, story: Story
 async def loss(seconds: float, folder: Path, rng: Random, story: Story) -> dict[str, Any]:
     "The source is gone for a minute: no book is shown, and afterwards all are right"
     words = "--seed", str(rng.randrange(1000)), "--speed", "60"
-    async with mirrored(folder, story, *words, relay=True) as (shadow, _, compared, told, relay):
+    async with mirrored(folder, story, *words, relay=True) as (shadow, _, compared, relay):
         assert relay
         await until_heard(compared, 500)
         relay.lose()
@@ -182,27 +173,44 @@ async def loss(seconds: float, folder: Path, rng: Random, story: Story) -> dict[
 
 
 async def life(folder: Path, rng: Random, story: Story) -> dict[str, Any]:
-    "A pause of a market and of the exchange, finer ticks, new fees, the next day's markets, a close and a settlement arrive"
-    plan = folder / "plan.yaml"
-    plan.write_text("""faults:
-- {fault: market_pause, at_ms: 6000, for_ms: 4000}
-- {fault: trading_pause, at_ms: 14000, for_ms: 4000}
-- {fault: tick_change, at_ms: 22000, by: 10}
-- {fault: fee_change, at_ms: 24000}
-""")
-    words = "--seed", str(rng.randrange(1000)), "--speed", "1000", "--skip-hours", "18", "--faults", str(plan)
-    seen: set[str] = set()
-    async with mirrored(folder, story, *words) as (shadow, _, compared, told, _):
-        first = {m.ticker for m in shadow.exchange.markets()}
-        end = time.monotonic() + 240
-        wanted = {"inactive", "trading pause", "finer", "fees", "closed", "determined", "finalized", "new markets"}
-        while seen < wanted and time.monotonic() < end:
-            for m in shadow.exchange.markets():
-                seen |= {m.status} & wanted
-                if m.grid.ranges[0].step < 100: seen.add("finer")
-                if m.fee_type == "quadratic_with_maker_fees": seen.add("fees")
-                if m.ticker not in first: seen.add("new markets")
-            if not shadow.exchange.trading_active: seen.add("trading pause")
-            await asyncio.sleep(0.02)
-        if missing := wanted - seen: story.blame([f"never arrived: {', '.join(sorted(missing))}"])
-        return {"messages": compared.messages, "arrived": sorted(seen & wanted)}
+    "A pause of a market and of the exchange, finer ticks, new fees, a programme, the next day's markets, a settlement arrive"
+    real = build(folder / "source", kind="ed25519", seed=rng.randrange(1000), speed=1_000, skip_hours=19)
+    at, key = await real.start(), real.keys.accounts[ACCOUNT]
+    told = {"rest": at.rest, "ws": at.ws, "key_id": key.key_id, "key_file": str(key.key_file)}
+    arrived: dict[str, float] = {}
+    try:
+        async with repeated(folder, story, told, None) as (shadow, _, compared):
+            there, here, first = real.exchange, shadow.exchange, {m.ticker for m in shadow.exchange.markets()}
+            ticker = next(m.ticker for m in there.markets() if m.active)
+
+            async def arrives(what: str, look: Callable[[], Any]) -> None:
+                began = time.monotonic()
+                while not look() and time.monotonic() < began + 60: await asyncio.sleep(0.01)  # noqa: ASYNC110
+                if not look(): story.blame([f"{what} did not arrive within a minute"])
+                arrived[what] = round(time.monotonic() - began, 2)
+
+            def change(act: Callable[[], None]) -> None:
+                act()
+                real.day.publish()
+
+            change(lambda: there.set_status(ticker, "inactive", real.now()))
+            await arrives("a pause of a market", lambda: here.market(ticker).status == "inactive")
+            change(lambda: there.set_status(ticker, "active", real.now()))
+            await arrives("its end", lambda: here.market(ticker).active)
+            change(lambda: there.set_trading(exchange_active=True, trading_active=False, now_ms=real.now()))
+            await arrives("a pause of trading", lambda: not here.trading_active)
+            change(lambda: there.set_trading(exchange_active=True, trading_active=True, now_ms=real.now()))
+            await arrives("the end of that", lambda: here.trading_active)
+            fine = TickGrid.of([(0, ONE, 10)])
+            change(lambda: there.revise(replace(there.market(ticker), grid=fine), real.now()))
+            await arrives("finer ticks", lambda: here.market(ticker).grid == fine)
+            change(lambda: there.revise(replace(there.market(ticker), fee_type="quadratic_with_maker_fees"), real.now()))
+            await arrives("new fees", lambda: here.market(ticker).fee_type == "quadratic_with_maker_fees")
+            await arrives("the next day's markets", lambda: {m.ticker for m in here.markets()} - first)
+            plans = shadow.sandbox.day.incentives.plans
+            await arrives("a programme of theirs", lambda: {p.programme.ticker for p in plans.values()} - first)
+            real.day.decide(there.market(ticker).event_ticker)
+            await arrives("a settlement", lambda: here.market(ticker).status == "finalized")
+            if here.market(ticker).result != there.market(ticker).result: story.blame(["another result than at the source"])
+            return {"messages": compared.messages, "seconds": arrived}
+    finally: await real.stop()
