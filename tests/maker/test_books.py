@@ -14,8 +14,21 @@ from kalshi_mm.maker.orders import Orders
 from kalshi_mm.maker.parameters import Config
 from kalshi_mm.model.fees import FeeSchedule
 from kalshi_mm.model.messages import (
-    AccountRead, Amend, BookDelta, BookRead, BookSnapshot, BookStale, Cancel, Command, Connection, Decide, MarketListed,
-    OrderAmended, OrderCanceled, OrderPlaced, Place,
+    AccountRead,
+    Amend,
+    BookDelta,
+    BookRead,
+    BookSnapshot,
+    BookStale,
+    Cancel,
+    Command,
+    Connection,
+    Decide,
+    MarketListed,
+    OrderAmended,
+    OrderCanceled,
+    OrderPlaced,
+    Place,
 )
 from kalshi_mm.model.numbers import CENT, ONE, Count, Price
 from kalshi_mm.model.types import Market, Position, Side, TickGrid
@@ -208,7 +221,8 @@ def test_a_change_behind_the_best_prices_wakes_nobody_and_changes_no_action(data
             else:
                 live[i] = a.side, a.price, a.count
                 shows(now, i, a.count)
-                both(OrderPlaced(now, i, f"o-{i}", 0, a.count) if isinstance(a, Place) else OrderAmended(now, i, a.order_id, a.count))
+                if isinstance(a, Place): both(OrderPlaced(now, i, f"o-{i}", 0, a.count))
+                else: both(OrderAmended(now, i, a.order_id, a.count))
                 placed += 1
         both(Decide(now + 1))
     assert placed
