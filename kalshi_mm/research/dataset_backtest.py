@@ -6,7 +6,7 @@
 __all__ = ['market_of', 'DatasetDays', 'DepthDay', 'stream_of', 'play_depth', 'Found', 'backtest']
 
 # %% ../../nbs/research/13_dataset_backtest.ipynb #bffa94b8
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from random import Random
 from typing import NamedTuple
@@ -94,17 +94,18 @@ class DepthDay(NamedTuple):
 def stream_of(
     events: Iterable[Event],  # books and trades, by time
     markets: Sequence[Market],
-) -> list[tuple[Event, Sequence[Action]]]:  # as a session would have recorded it
-    "A stream with a decision after each moment"
-    record: list[tuple[Event, Sequence[Action]]] = []
+) -> Iterator[tuple[Event, Sequence[Action]]]:  # as a session would have recorded it
+    "A stream with a decision after each moment; nothing of it is held"
+    last_ms = None
     for event in events:
-        if not record:
+        if last_ms is None:
             first: list[Event] = [Connection(event.ts_ms, True), *(MarketListed(event.ts_ms, m) for m in markets),
                                   Command(event.ts_ms, "start", "backtest")]  # fmt: skip
-            record += [(e, ()) for e in first]
-        elif event.ts_ms > record[-1][0].ts_ms: record.append((Decide(record[-1][0].ts_ms), ()))
-        record.append((event, ()))
-    return [*record, (Decide(record[-1][0].ts_ms), ())] if record else record
+            for e in first: yield e, ()
+        elif event.ts_ms > last_ms: yield Decide(last_ms), ()
+        last_ms = event.ts_ms
+        yield event, ()
+    if last_ms is not None: yield Decide(last_ms), ()
 
 
 def play_depth(
@@ -118,7 +119,8 @@ def play_depth(
     tickers = {m.ticker for m in event.markets}
     rows = data.data.events("depth", "trades", series=data.series, first=event.day, last=event.day)
     record = stream_of((e for e in core_events(r for r in rows if r.ticker in tickers)), event.markets)
-    played = SessionBacktest(core_of(preset), record, Random(seed), delays=[(delay_ms, 2 * delay_ms)]).run()
+    delays = [(delay_ms, 2 * delay_ms)]
+    played = SessionBacktest(core_of(preset), record, Random(seed), delays=delays, listed=event.markets).run()
     middles, fills = Middles(event.rows), played.exchange.fills
     def twice_middle(f: Fill) -> Price: return round(2 * CENT * float(middles.at(f.ticker, np.array([f.ts_ms]))[0]))
 
