@@ -108,11 +108,14 @@ def stored_days(
     facts: Iterable[SessionFacts],  # of sessions that were replayed anyway
 ) -> tuple[list[SessionDay], list[str]]:  # oldest first, and what is to be told
     "The lines of all sessions of the account, those that the store lacks included"
-    kept, known, notes = journal.days.rows(), {s.session: s.days for s in facts}, list[str]()
-    for session in journal.days.missing():
+    lacking, known, notes = journal.days.missing(), {s.session: s.days for s in facts}, list[str]()
+    kept = [r for r in journal.days.rows() if r.session not in lacking]
+    for session in lacking:
         if session not in known:
             try: known[session] = read_session(journal, session)[0].days
-            except ReportError as e: notes.append(f"Its days lack a session: {e}")
+            except ReportError as e:
+                notes.append(f"The event days lack something of a session: {e}")
+                known[session] = [r for r in journal.days.rows() if r.session == session]
         kept += known.get(session, [])
     order = {session: n for n, (session, *_) in enumerate(journal.past.sessions())}
     return sorted(kept, key=lambda r: order.get(r.session, len(order))), notes
@@ -147,6 +150,8 @@ def session_report(
     read = [read_session(journal, session, ended, env) for session, env, ended in chosen]
     facts, notes = [s for s, _ in read], [n for _, each in read for n in each]
     rows, more = stored_days(journal, facts)
+    for s in facts:  # a record goes on a little beyond the moment at which the next session begins
+        if not s.whole: s.days = [r for r in rows if r.session == s.session] or s.days
     began, now_ms = journal.records.began(facts[-1].session), max(s.ended_ms for s in facts)
     text = began.settings.get("preset_text", "") if began else ""
     preset = parse_preset(text, "its preset") if text else None
