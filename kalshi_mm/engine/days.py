@@ -111,8 +111,8 @@ class DayStore:
         return {s: msgspec.json.decode(body, type=dict[str, int]) for s, body in self._read("SELECT session, body FROM odd")}
 
     def missing(self) -> list[str]:
-        """Sessions that have traded and have no line, of before there were days or lost with a broken database; and those that died
-        between the record of a fill and its line"""
+        """Sessions that have traded and have no line, of before there were days or lost with a broken database; and those that
+        died between the record of a fill and its line"""
         fills: dict[str, int] = {}
         for r in self.rows(): fills[r.session] = fills.get(r.session, 0) + r.fills
         sql = "SELECT id, ended_ms, count(*) FROM sessions JOIN fills ON fills.session = id GROUP BY id ORDER BY sessions.rowid"

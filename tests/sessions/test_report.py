@@ -168,7 +168,10 @@ def lose(path: Path, rule: str) -> None:
     journal.close()
 
 
-def test_a_rule_that_has_not_paid_stands_down_tells_and_goes_on_after_a_reset(tmp_path: Path, hook: tuple[str, list[Any]]) -> None:
+Heard = tuple[str, list[Any]]
+
+
+def test_a_rule_that_has_not_paid_stands_down_tells_and_goes_on_after_a_reset(tmp_path: Path, hook: Heard) -> None:
     url, heard = hook
     preset = tmp_path / "calm.toml"
     preset.write_text(CALM)
