@@ -1,4 +1,4 @@
-"A report's page in Chromium, from a file and without network: every figure is drawn, and can be zoomed; and the panel's event days"
+"A report's page in Chromium, from a file, without network: every figure is drawn and can be zoomed; and the panel's event days"
 import json
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -63,8 +63,9 @@ def test_every_figure_is_drawn_and_zoomed_without_network(report: tuple[Page, li
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=5)
     page.mouse.up()
-    page.wait_for_function("before => { const el = document.querySelector('#profit .figure');"
-                           "const [a, b] = el.layout.xaxis.range.map(x => +new Date(x)); return b - a < before / 2; }", arg=before)
+    narrower = "before => { const [a, b] = document.querySelector('#profit .figure').layout.xaxis.range; " \
+               "return new Date(b) - new Date(a) < before / 2; }"
+    page.wait_for_function(narrower, arg=before)
     assert 0.15 < span() / before < 0.35  # a quarter
     page.get_by_text("hours after the open", exact=True).first.click()  # markouts by another group
     assert len(asked) == 1 and asked[0].startswith("file:") and errors == []
