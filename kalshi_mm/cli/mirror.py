@@ -37,7 +37,7 @@ Source = Annotated[str | None, typer.Option(
     help="What a shadow repeats: prod, demo, or the path of a recording (SHADOW_SOURCE).")]
 Cash = Annotated[int | None, typer.Option(help="Dollars on a shadow's account; 1000 if not given.", min=1, max=10_000_000)]
 
-
+# %% ../../nbs/cli/04_mirror.ipynb #5769f2e1
 @app.command()
 def mirror(
     source: Source = None,
@@ -78,7 +78,7 @@ def mirror(
 def _name(settings: Settings) -> str:
     return exchange_name(settings.source_urls[0]) if settings.source_urls else settings.shadow_source
 
-
+# %% ../../nbs/cli/04_mirror.ipynb #b8ccc9da
 def _serving(
     settings: Settings, folder: Path, cash: int | None, speed: float | None, day: str | None, ahead: int, host: str, port: int,
     announce: Callable[[Announcement], None],
@@ -108,7 +108,7 @@ async def _live(
     try: await serve(LiveSource(client, ws, series, shadow.hear, shadow.describe, note))
     finally: await client.close()
 
-
+# %% ../../nbs/cli/04_mirror.ipynb #22695754
 def _recorded(path: Path, series: str, day: str | None) -> Iterator[Event]:
     if not path.exists(): raise VenueError(f"there is no {path}: a shadow repeats prod, demo, or a folder of frames or kept rows")
     if not any(path.glob("kind=*")): return recorded_events(path)

@@ -44,7 +44,7 @@ def texts_of_event(body: bytes) -> dict[str, Texts]:  # by ticker of the event a
     found = {str(m.get("ticker")): _some(m, _OF_MARKETS) for m in markets if isinstance(m, dict)}
     return found | {str(event.get("event_ticker")): _some(event, _OF_EVENTS)}
 
-
+# %% ../../nbs/shadow/04_live_source.ipynb #e3f8927e
 def texts_of_series(body: bytes) -> Texts:
     "GET /series/{series_ticker}: what people read"
     told = msgspec.json.decode(body)
@@ -54,7 +54,7 @@ def texts_of_series(body: bytes) -> Texts:
 LOOK_S, STATUS_S, PROGRAMMES_S = 30.0, 5.0, 300.0  # between looks
 LATE_MS = 3_000  # of a message when it arrives, by the exchange's clock
 
-
+# %% ../../nbs/shadow/04_live_source.ipynb #bf71489d
 class LiveSource:
     "Another exchange as events"
 

@@ -52,7 +52,7 @@ def test_frames_of_a_recorder_end_in_the_books_of_the_exchange(tmp_path: Path):
         log = FrameLog(tmp_path / "frames", 10**9, at.rest, keep_free_bytes=0)
         recorder = Recorder(client, at.ws, ["KXHIGHNY"], log, lambda text: None)
         work = asyncio.create_task(recorder.run())
-        while log.frames < 1_500: await asyncio.sleep(0.05)
+        while log.frames < 1_500: await asyncio.sleep(0.05)  # noqa: ASYNC110
         real.exchange.set_trading(exchange_active=True, trading_active=False, now_ms=real.now())
         frames = -1
         while frames != log.frames:
