@@ -37,6 +37,8 @@ class Report(Struct):
     unknown: list[str]  # markets whose books aren't known now
     ahead_percent: int  # see `others_book`
 
+    def _repr_markdown_(self) -> str: return "\n\n".join(report_lines(self))
+
 # %% ../../nbs/shadow/06_report.ipynb #4fdceaab
 def by_kind(
     fills: Iterable[Fill],
