@@ -37,7 +37,7 @@ setup(
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=[lib, f"{lib}.*"]),
     package_data={lib: ["py.typed", "presets/*.toml"], f"{lib}.panel": ["static/*"], f"{lib}.sandbox": ["calibration.json"],
-                  f"{lib}.research": ["fill_models.toml", "own_error.json"]},
+                  f"{lib}.research": ["fill_models.toml", "own_error.json", "report.html"]},
     data_files=[("etc/jupyter/jupyter_server_config.d", ["jupyter-config/kalshi_mm.json"])],
     cmdclass={"build_py": WithNotebook},
     install_requires=shlex.split(cfg.get("requirements", "")),

@@ -17,7 +17,7 @@ import typer
 
 # %% ../../nbs/cli/06_main.ipynb #54c7bd2b
 ROOMS: Final = {
-    "trading": ("run", "scan", "check", "replay", "conform", "lab"),
+    "trading": ("run", "scan", "check", "replay", "report", "conform", "lab"),
     "hosting": ("exchange",),
     "mirror": ("mirror",),
     "datasets": ("history", "record"),

@@ -49,7 +49,7 @@ def settings_finding(settings: Settings) -> Finding:
 
 def strategy_finding(settings: Settings) -> tuple[Finding, int | None]:  # and the contracts in each quote, if it tells
     "Whether the strategy and its preset can be used"
-    try: maker, name, preset, notes = choose(settings, "check")
+    try: maker, name, preset, notes, *_ = choose(settings, "check")
     except StrategyError as e: return failure("strategy", str(e), "see STRATEGY and PRESET"), None
     sizes = [p.name for p in maker.live.table if p.unit == "contracts" and p.at.startswith("params.")]
     size = maker.live.values()[sizes[0]] if sizes else ""

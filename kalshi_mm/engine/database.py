@@ -30,7 +30,10 @@ CREATE TABLE IF NOT EXISTS taken (session TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS totals (ticker TEXT PRIMARY KEY, net INTEGER NOT NULL, cash INTEGER NOT NULL, fees INTEGER NOT NULL,
                                    fills INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS folded (through INTEGER NOT NULL);
-""",)
+""", """
+CREATE TABLE days (session TEXT NOT NULL, event TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (session, event));
+CREATE TABLE odd (session TEXT PRIMARY KEY, body BLOB NOT NULL);
+""")
 VERSION = len(_STEPS)
 
 
@@ -115,7 +118,7 @@ def _connected(path: Path) -> sqlite3.Connection:
         raise
 
 # %% ../../nbs/engine/06_database.ipynb #a1f011ab
-_TABLES = ("sessions", "fills", "settlements", "alerts", "state")
+_TABLES = ("sessions", "fills", "settlements", "alerts", "state", "days", "odd")
 
 
 def _set_aside(path: Path) -> Path:

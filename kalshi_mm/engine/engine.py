@@ -29,6 +29,7 @@ from .kill_switch import KillSwitch
 from .loop import Loop
 from .monitors import Bookkeeper, Monitors, ProgrammeWatch, Recording
 from .notices import Notices
+from .realised import RealisedWatch
 from .session_state import SessionState
 from .status import EngineStatus, Outcome, status
 from .strategies import choose
@@ -181,7 +182,10 @@ class Engine:
         self.sources = s = Sources(settings, client, ws_url, self.maker, journal, self.inbox, self.notices, now_ms, speed,
                                    frames)
         self.feed, self.discovery, self.monitors = s.feed, s.discovery, s.monitors
-        self.state = SessionState(settings, journal, self.maker, self.notices, now_ms, self.chosen.preset, lambda: s.odd)
+        self.state = SessionState(settings, journal, self.maker, self.notices, now_ms, self.chosen.preset, lambda: s.odd,
+                                  self.chosen.rule)
+        self.realised = RealisedWatch(journal, self.state, self.maker, self.chosen.rule, self.chosen.promise, self.inbox.put,
+                                      now_ms)
         self.fault = Fault(client, self.inbox, self.notices, self._do, now_ms)
         self.breaker = Breaker(client, settings.fill_burst, latch.path.with_name("groups.json"),
                                lambda group_id: self.inbox.put(GroupSeen(now_ms(), group_id, "adopted")))  # fmt: skip
@@ -211,6 +215,7 @@ class Engine:
             self.settings.kalshi_env, self.client.url, os.getpid(), self.began_ms, now_ms, health.connected, health.age_ms,
             self.monitors.silent_ms(now_ms), health.gaps, health.reconnects, self.fault.text, self.notices.recent,
             self.kills.report, status(self.maker, now_ms), self.chosen.strategy, self.sources.odd,
+            self.realised.status(),
         )  # fmt: skip
 
     async def run(
@@ -224,7 +229,7 @@ class Engine:
         if quote: self.command("start", "run")
         timer = self.inbox.call_later(for_s, self.end, f"after {for_s:g} s") if for_s is not None else None
         try:
-            async with self.fault.watching(*self.sources.watches(), self.kills.verify()):
+            async with self.fault.watching(*self.sources.watches(), self.kills.verify(), self.realised.watch()):
                 with closing(self.feed):
                     await self._trade()
                     left = await verify_empty(self.client, self.maker.unknown_session)
@@ -249,6 +254,7 @@ class Engine:
         for text in self.chosen.notes: self.note(text)
         self.discovery.first_ms = min(began_ms for _, _, began_ms, _ in past.sessions())
         self._loop.begin(left)
+        await self.realised.look()
         if self._speed != 1: self.inbox.put(MarketSpeed(self.now_ms(), max(round(1000 * self._speed), 1)))
         opened = [m.open_ms for m in await self.discovery.look()]
         self.gateway.fills_since_ms = min([last_fill_ms or self.discovery.first_ms, *opened])  # whole lives of open markets

@@ -8,7 +8,7 @@ __all__ = ['KEPT_MS', 'take_up', 'fold', 'Past', 'Resting', 'RestartState', 'Jou
 
 # %% ../../nbs/engine/07_journal.ipynb #ff61a983
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ import msgspec
 from msgspec import Struct
 
 from .database import Database, JournalError, as_of_one_moment, folded_through
+from .days import DayStore
 from .private_files import NotPrivate
 from ..feed.recorder import Began, Record, Records, fills_of, lines
 from ..model.messages import Action, Event, MarketSettled, Restored
 from ..model.numbers import Count, Money, Price
 from ..model.types import Earned, Fill, Position, Side
 from ..risk.day import Day
+from ..risk.event_days import SessionDay
 from ..risk.halts import Halt
 from ..risk.tie_out import Statement, Tie
 
@@ -175,7 +177,7 @@ class Resting(Struct, frozen=True):
 _KEPT: dict[str, Any] = {  # what `remember` keeps
     "day": Day | None, "marks": dict[str, Price], "halts": list[Halt], "paused": dict[str, str], "reduce_only": bool,
     "parameters": dict[str, tuple[str, str]], "resting": list[Resting], "odd": dict[str, int],
-    "statement": Statement | None, "ties": list[Tie], "earned": list[Earned], "incentives": Money}  # fmt: skip
+    "statement": Statement | None, "ties": list[Tie], "earned": list[Earned], "incentives": Money, "judged_ms": int}  # fmt: skip
 
 
 class RestartState:
@@ -233,6 +235,7 @@ class RestartState:
             bool(sessions) and sessions[-1][3] is None,  # the last one didn't end in order
             tuple(self._value("paused", {}).items()), self._value("reduce_only", False), tuple((parameters or {}).items()),
             tuple(s for s, *_ in sessions), profit, tuple(self._value("earned", [])), self._value("incentives", 0),
+            self._value("judged_ms", 0),
         )  # fmt: skip
 
 # %% ../../nbs/engine/07_journal.ipynb #4ace9f0a
@@ -265,7 +268,7 @@ class Journal:
         self._database, told = _opened(path, self.records, writes)
         db = self._database.connection
         self.repaired = "; ".join(filter(None, [self._database.repaired, *told]))
-        self.past = Past(db)
+        self.past, self.days = Past(db), DayStore(self._database)
         self.restart = RestartState(db, self.past)
         rows = db.execute("SELECT trade_id FROM fills WHERE rowid > ?", (folded_through(db),)) if writes else ()
         self._known = {t for (t,) in rows}  # without those in the totals, which `INSERT OR IGNORE` finds
@@ -328,10 +331,12 @@ class Journal:
         odd: Mapping[str, int] | None = None,  # what was not understood, for a person: {which: how often}
         earned: Sequence[Earned] = (),  # in liquidity programmes that haven't been paid
         incentives: Money = 0,  # that liquidity programmes have paid, of all time
+        judged_ms: int = 0,  # UTC: of the rule in use only events that close later count
+        days: Iterable[SessionDay] = (),  # what this session has made of each event
     ) -> None:
         "Commit the state for a restart, as far as it has changed"
         facts = {"day": day, "marks": marks, "halts": halts, "paused": paused or {}, "reduce_only": reduce_only,
-                 "parameters": parameters or {}, "incentives": incentives}  # fmt: skip
+                 "parameters": parameters or {}, "incentives": incentives, "judged_ms": judged_ms}  # fmt: skip
         now = {name: _encode(value).decode() for name, value in facts.items()}
         changed = {name: body for name, body in now.items() if self._state.get(name) != body}
         if changed and self._record: self._record.add(b"=", _encode(now))
@@ -339,6 +344,7 @@ class Journal:
         changed |= {name: body for name, body in told.items() if self._state.get(name) != body}
         now |= told
         for name, body in changed.items(): self._database.add("INSERT OR REPLACE INTO state VALUES (?, ?)", name, body)
+        self.days.keep(days, self.session, odd or {})
         self.commit(through=not changed.keys() <= _AGAIN)
         self._state = now
 

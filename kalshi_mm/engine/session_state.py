@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 
 from .. import __version__
 from ..config import SECRETS, Settings, setting_text
+from .days import DayFigures
 from .journal import Journal, JournalError, Resting
 from .notices import Notices
 from ..maker.maker import MarketMaker
 from ..maker.orders import Working
 from ..model.messages import Restored
+from ..risk.event_days import SessionDay
 from ..strategy.presets import Preset
 
 # %% ../../nbs/engine/17_session_state.ipynb #841a5388
@@ -33,12 +35,15 @@ class SessionState:
         now_ms: Callable[[], int],  # UTC
         preset: Preset | None = None,  # that the strategy was told
         odd: Callable[[], Mapping[str, int]] = dict,  # what was received and not understood so far
+        rule: str = "",  # that quotes, as the event days name it
     ):
         self._settings, self._journal, self._maker, self._notices, self._now_ms = settings, journal, maker, notices, now_ms
         self._preset, self._odd = preset, odd
         self._configured = maker.live.values()  # as the settings have them
         self._halts: set[str] = set()  # as last kept
-        self._kept_ms = 0
+        self._kept_ms, self._changes = 0, 0  # and how often a position or a status had changed then
+        self._figures = DayFigures(maker.config.session, rule)
+        self.days: list[SessionDay] = []  # what this session has made of each event, as last kept
 
     def begin(
         self,
@@ -74,22 +79,23 @@ class SessionState:
         return self._now_ms() - self._kept_ms > _KEEP_EVERY_MS
 
     @property
-    def halts_changed(self) -> bool:
-        "Whether a halt has begun or ended since the last time"
-        return self._maker.halts.active.keys() != self._halts
+    def changed(self) -> bool:
+        "Whether a halt has begun or ended, or a position has changed, since the last time"
+        return self._maker.halts.active.keys() != self._halts or self._changes != self._maker.markets.totals.changes
 
     def keep(self) -> None:
         "Commit what the next session needs, and tell which halts are over; JournalError if the disk won't"
-        self._kept_ms = self._now_ms()
+        self._kept_ms, self._changes = self._now_ms(), self._maker.markets.totals.changes
         maker, halts = self._maker, self._maker.halts.active
         for key in self._halts - halts.keys(): self._notices.alert("info", f"{key} is over")
         self._halts = set(halts)
         marks = {t: s.mark for t, s in maker.slots.items() if s.mark is not None and s.position.net}
         paused = {t: s.paused for t, s in maker.slots.items() if s.paused}
-        first, now = self._configured, maker.live.values()
+        first, now, self.days = self._configured, maker.live.values(), self._figures.rows(maker)
         self._journal.remember(maker.day, marks, [h for h in halts.values() if h.latched], paused, maker.reduce_only,
                                {n: (first[n], now[n]) for n in now if now[n] != first[n]}, self._resting(),
-                               self._odd(), maker.incentives.earned, maker.incentives.paid)  # fmt: skip
+                               self._odd(), maker.incentives.earned, maker.incentives.paid, maker.watch.judged_ms,
+                               self.days)  # fmt: skip
 
     def end(self) -> None:
         "End the session in the journal; JournalError if the disk won't"

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SideStatus', 'MarketStatus', 'HaltStatus', 'DifferenceStatus', 'EventStatus', 'SeriesStatus', 'ProgrammeStatus',
            'IncentiveStatus', 'Status', 'in_order', 'open_events', 'capital_status', 'event_status', 'incentive_status',
-           'status', 'strike', 'KillReport', 'EngineStatus', 'Outcome']
+           'status', 'strike', 'KillReport', 'DayLine', 'DaysStatus', 'EngineStatus', 'Outcome']
 
 # %% ../../nbs/engine/08_status.ipynb #7c7fa99d
 from collections.abc import Iterable
@@ -344,6 +344,36 @@ class KillReport(Struct):
     empty_looks: int = 0  # in a row
 
 
+class DayLine(Struct, frozen=True):
+    "What all sessions have made of one event"
+
+    day: str  # YYYY-MM-DD
+    event: str  # ticker
+    over: bool  # nothing of it can change any more
+    profit: str  # dollars
+    split: dict[str, str]  # dollars: captured, exits, drift, settlement and fees
+    between: str  # dollars that moved between the end of a session and the begin of the next
+    contracts: str
+    fills: int
+    held: str  # open contracts
+    worst: str  # dollars: the lowest profit in the worst outcome
+    quoting_s: int  # market time with an order of ours, of all its markets added up
+    accrued: str  # dollars in liquidity programmes, by our own count
+    hour_quoted: str  # dollars of them in an hour with a share of ours; empty before
+    cents_a_dollar: str  # of them, for each dollar that rested through an hour; empty before
+    sessions: int
+
+
+class DaysStatus(Struct, frozen=True):
+    "The event days of all sessions, and whether the rule in use is still paying"
+
+    rule: str = ""
+    verdict: str = ""
+    days: list[DayLine] = []  # the newest, oldest first
+    profit: str = "0.000000"  # dollars, of all of them
+    count: int = 0  # of all of them
+
+
 class EngineStatus(Struct, frozen=True):
     "A running engine at one moment"
 
@@ -363,6 +393,7 @@ class EngineStatus(Struct, frozen=True):
     maker: Status
     strategy: str = ""  # its name
     odd: dict[str, int] = {}  # what was received and not understood: {which, and what of it: how often}
+    days: DaysStatus = DaysStatus()
 
 
 class Outcome(Struct, frozen=True):

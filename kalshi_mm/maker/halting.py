@@ -10,12 +10,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from .parameters import Config
-from ..model.messages import ClockRead, FeedHealth, WriteRejected
+from ..model.messages import ClockRead, FeedHealth, RuleEarned, WriteRejected
 from ..model.numbers import Count, Money, contracts, dollars
 from ..risk.day import Day, drawdown_halt, loss_halt
 from ..risk.exposure import Exposures
 from ..risk.halts import RULES, Halts
 from ..risk.limits import Limits
+from ..risk.paying import PerContract, StandDown
 
 # %% ../../nbs/maker/07_halting.ipynb #d57f366d
 BURST_MS = 15_000  # as the exchange counts it for an order group, FACTS 3.9
@@ -33,6 +34,7 @@ class Watch:
         self.halts = Halts()
         self.day: Day | None = None
         self.burst_ms = BURST_MS  # over which fills are added up
+        self.judged_ms = 0  # UTC: events that close later count for the rule that stands down
         self._clock_ms: int | None = None  # UTC, when the clocks last agreed; 0 if they never did, None before the first read
         self._filled: deque[tuple[int, Count]] = deque()  # (UTC ms, contracts)
         self._refused: deque[int] = deque()  # UTC ms
@@ -55,6 +57,7 @@ class Watch:
         rule, found = key.partition(":")[0], self.halts.of(key)
         if rule not in RULES or not RULES[rule].latched or not found:
             return self.tell("warning", f"there is no halt named {key!r} for {who} to release")
+        if rule == "stand_down": self.judged_ms = self.halts.active[rule].since_ms
         for k in found: self.halts.release(k)
         self.tell("info", f"{', '.join(found)} released by {who}")
         if rule == "daily_loss" and self.day: self.day = Day(self.day.day, self.day.now, self.day.now, self.day.now)
@@ -125,6 +128,12 @@ class Watch:
             self.set("daily_loss", lost, now_ms, "", dollars(-self.day.pnl), dollars(limits.max_daily_loss))
         if fell := drawdown_halt(limits, self.day):
             self.set("drawdown", fell, now_ms, "", dollars(self.day.drawdown), dollars(limits.max_drawdown))
+
+    def earned(self, e: RuleEarned, rule: StandDown | None) -> None:
+        "Check whether the rule in use has not paid for long enough"
+        if rule is None or e.since_ms < self.judged_ms: return  # made before a person has reset the halt
+        if why := rule.why(PerContract(e.days, e.contracts, e.money, e.low, e.high)):
+            self.set("stand_down", why, e.ts_ms, "", f"{e.days} days", f"{rule.days} days")
 
     def exposure(self, exposures: Exposures, tickers: Iterable[str], limits: Limits, now_ms: int) -> None:
         "Check the worst cases of all and of some markets against the limits: a person may have lowered them, or traded by hand"

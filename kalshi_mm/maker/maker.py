@@ -27,7 +27,7 @@ from kalshi_mm.model.messages import (
     AccountRead, AccountUnread, Action, BookDelta, BookRead, BookSnapshot, BookStale, BudgetRead, ClockRead, Command,
     Connection, Decide, Event, ExchangeStatus, FeedHealth, FillSeen, FillUnread, GroupSeen, IncentivePaid, MarketListed,
     MarketSettled, MarketSpeed, MarketStatus, MarketUnclear, OrderAmended, OrderCanceled, OrderGone, OrderPlaced, OrderSeen,
-    OrderUnclear, ProgrammesRead, Restored, Trade, WriteRejected, WriteUnknown,
+    OrderUnclear, ProgrammesRead, Restored, RuleEarned, Trade, WriteRejected, WriteUnknown,
 )
 from ..model.numbers import Money
 from ..model.types import Order, Position
@@ -59,6 +59,7 @@ class EventRouter:
             FillUnread: account.fill_unread, BudgetRead: decisions.gate.left_over.budget.take,
             AccountRead: account.read, AccountUnread: account.unread,
             MarketSpeed: self._market_speed, ProgrammesRead: self._programmes, IncentivePaid: incentives.pay,
+            RuleEarned: lambda e: watch.earned(e, live.config.stand_down),
             Restored: self._restored, Command: commands.do,
             Decide: lambda e: decisions.decide(e.ts_ms),
         }  # fmt: skip
@@ -124,7 +125,7 @@ class EventRouter:
         for key, reason, since_ms in e.halts:
             rule, _, market = key.partition(":")
             self._watch.halts.set(rule if rule in RULES else "error", reason, since_ms, market)
-        self._controls.reduce_only = e.reduce_only
+        self._controls.reduce_only, self._watch.judged_ms = e.reduce_only, e.judged_ms
         try: self._live.restore(dict(e.parameters))
         except BadParameter as err:
             self._outbox.notify("warning", f"what was set in an earlier session can't be any more: {err}")

@@ -13,6 +13,7 @@ from msgspec import DecodeError, Struct, json, structs
 from .requoting import Churn
 from ..model.numbers import Money
 from ..risk.limits import Limits
+from ..risk.paying import StandDown
 from ..strategy.guards import Guard
 from ..strategy.parameters import BadParameter, Parameter, StrategyError, declared, with_changes
 from ..strategy.protocol import Looks, Strategy, looks_of
@@ -39,6 +40,7 @@ class Config(Struct, frozen=True):
     audit_every_ms: int = 60_000  # between comparisons of a book with REST
     look_through_ms: int = 250  # between looks at markets in which nothing has happened
     budgets: dict[str, Money] = {}  # of capital, by series; a series without one has no bound
+    stand_down: StandDown | None = None  # when a rule has not paid for long enough; None: never
 
     @property
     def churn(self) -> Churn:

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['Event', 'Action', 'MarketListed', 'MarketStatus', 'MarketUnclear', 'MarketSettled', 'BookSnapshot', 'BookDelta',
            'BookRead', 'BookStale', 'Trade', 'Connection', 'FeedHealth', 'ClockRead', 'BudgetRead', 'ExchangeStatus',
-           'MarketSpeed', 'ProgrammesRead', 'IncentivePaid', 'Decide', 'Verb', 'OrderPlaced', 'OrderAmended',
-           'OrderCanceled', 'OrderGone', 'WriteRejected', 'WriteUnknown', 'OrderSeen', 'OrderUnclear', 'FillSeen',
-           'FillUnread', 'GroupSeen', 'AccountRead', 'AccountUnread', 'Restored', 'Command', 'Place', 'Amend', 'Cancel',
-           'CancelAll', 'ReadAccount', 'ReadBooks', 'Notify']
+           'MarketSpeed', 'ProgrammesRead', 'IncentivePaid', 'RuleEarned', 'Decide', 'Verb', 'OrderPlaced',
+           'OrderAmended', 'OrderCanceled', 'OrderGone', 'WriteRejected', 'WriteUnknown', 'OrderSeen', 'OrderUnclear',
+           'FillSeen', 'FillUnread', 'GroupSeen', 'AccountRead', 'AccountUnread', 'Restored', 'Command', 'Place',
+           'Amend', 'Cancel', 'CancelAll', 'ReadAccount', 'ReadBooks', 'Notify']
 
 # %% ../../nbs/model/03_messages.ipynb #42f33c67
 from enum import StrEnum
@@ -151,6 +151,17 @@ class IncentivePaid(_Event, frozen=True):
     programmes: tuple[str, ...]  # their ids
 
 
+class RuleEarned(_Event, frozen=True):
+    "What the rule in use has realised for each contract on the event days that are over, from some time on"
+
+    since_ms: int  # UTC: only events that closed later
+    days: int
+    contracts: Count
+    money: Money  # in all
+    low: Money | None = None  # of the interval by event day, for a contract; None from too few days
+    high: Money | None = None
+
+
 class Decide(_Event, frozen=True):
     "No more events are waiting: decide now"
 
@@ -284,6 +295,7 @@ class Restored(_Event, frozen=True):
     profit: Money = 0  # of all markets that have paid
     earned: tuple[Earned, ...] = ()  # in programmes that haven't been paid
     incentives: Money = 0  # paid by programmes, of all time
+    judged_ms: int = 0  # UTC: of the rule in use only events that close later count, since a halt for them was reset
 
 
 class Command(_Event, frozen=True):
@@ -296,7 +308,8 @@ class Command(_Event, frozen=True):
 
 Event: TypeAlias = (
     MarketListed | MarketStatus | MarketUnclear | MarketSettled | BookSnapshot | BookDelta | BookRead | BookStale | Trade
-    | Connection | FeedHealth | ClockRead | BudgetRead | ExchangeStatus | MarketSpeed | ProgrammesRead | IncentivePaid | Decide
+    | Connection | FeedHealth | ClockRead | BudgetRead | ExchangeStatus | MarketSpeed | ProgrammesRead | IncentivePaid
+    | RuleEarned | Decide
     | OrderPlaced | OrderAmended | OrderCanceled | OrderGone | WriteRejected | WriteUnknown | OrderSeen | OrderUnclear | FillSeen
     | FillUnread | GroupSeen | AccountRead | AccountUnread | Restored | Command
 )

@@ -157,6 +157,8 @@ def summary(outcome: Outcome) -> Group:
     strategy = f"Strategy {s.strategy}{f' with {told}' if told else ''}"
     lines = [Text(f"Not understood: {odd_line(s.odd)}")] if s.odd else []
     lines += [Text(f"{line}.") for line in incentive_lines(s.maker.incentives)]
+    made = f"{s.days.count} event days made {dollars(parse_money(s.days.profit))}. {s.days.verdict}."
+    if s.days.count: lines.append(Text(made))
     if waits := pending_line(s.maker.pending, s.maker.pending_markets): lines.append(Text(f"{waits.capitalize()}."))
     tables = traded_table(s.maker.markets, lasted_s), profit_table(s.maker.markets)
     return Group(Text(title), Text(strategy), *tables, *lines, Text(left_behind(outcome)))

@@ -16,6 +16,7 @@ from ..model.numbers import CENT, contracts, money_str, parse_count, parse_fixed
 from kalshi_mm.panel.format import (
     NONE, chart, clock, count, flatten_button, in_cents, in_decimals, in_dollars, money, price, share, short_ticker, signed, span,
 )
+from .event_days import event_days
 from .incentives import incentives
 from .risk_and_profit import event_profit_line, gauges, profit_and_loss, profit_line
 
@@ -356,7 +357,7 @@ def build_vm(
         "account": account(s), "gauges": gauges(s), "pnl": profit_and_loss(s), "markets": market_rows(s, state),
         "settled": settled(s), "market": picked(s, state), "fills": [fill_row(f) for f in reversed(s["fills"])],
         "orders": [order_row(o) for o in s["orders"]], "commands": [command_row(c) for c in reversed(s["commands"])],
-        "log": lines(e["notes"]), "incentives": incentives(s, now_ms),
+        "log": lines(e["notes"]), "incentives": incentives(s, now_ms), "days": event_days(s),
         "parameters": [parameter_row(p, s["commands"]) for p in s["parameters"]],
     }  # fmt: skip
 

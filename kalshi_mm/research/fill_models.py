@@ -14,7 +14,7 @@ from importlib.resources import files
 import numpy as np
 from msgspec import Struct, convert
 
-from ..model.numbers import CENT, CONTRACT, ONE, Count
+from ..model.numbers import CENT, CONTRACT, ONE, Count, Price
 from ..model.types import Market, Side
 from ..sandbox.recorded import Row
 from ..model.temperature_markets import HOUR_MS
@@ -73,6 +73,7 @@ class Taker(Struct, frozen=True):
     ticker: str
     side: Side  # BID buys YES
     count: Count
+    limit: Price | None = None  # the price at which it traded, if that was recorded: it would have paid no more
 
 
 def draw_takers(

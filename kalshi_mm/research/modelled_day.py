@@ -204,6 +204,7 @@ class ModelledExchange:
         "Let a taker trade: with ours first if it is better than the others' best, at that price after those before it"
         side, left = t.side.opposite, t.count
         for o in sorted(self._on[t.ticker, side], key=lambda o: -side.sign * o.price):
+            if t.limit is not None and t.side.sign * (o.price - t.limit) > 0: break
             if self.prices.inside(t.ticker, side, o.price): n = min(o.remaining, left)
             elif o.price == self.prices.best(t.ticker, side):
                 n = min(o.remaining, max(left - o.ahead, 0))

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['Line', 'timeline', 'Difference', 'Replayed', 'core_of', 'replay', 'clock', 'timeline_table', 'verdict', 'ReplayError',
-           'find_journals', 'sessions_table', 'tell_again']
+           'find_journals', 'Known', 'all_sessions', 'find_session', 'sessions_table', 'tell_again']
 
 # %% ../../nbs/research/03_replay.ipynb #0aa1d1e3
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct, ValidationError
 from rich import box
@@ -210,16 +211,38 @@ def find_journals(
     return found
 
 
-def _all(journals: Iterable[Journal]) -> list[tuple[Journal, str, str, int, int | None]]:
-    sessions = [(j, *s) for j in journals for s in j.past.sessions()]
-    return sorted(sessions, key=lambda s: s[3])
+class Known(NamedTuple):
+    "A session of this machine"
+
+    journal: Journal
+    session: str
+    env: str
+    began_ms: int  # UTC
+    ended_ms: int | None  # UTC; None: not in order, or not yet
+
+
+def all_sessions(journals: Iterable[Journal]) -> list[Known]:
+    "The sessions of all accounts, oldest first"
+    return sorted([Known(j, *s) for j in journals for s in j.past.sessions()], key=lambda s: s.began_ms)
+
+
+def find_session(
+    journals: Iterable[Journal],
+    session: str,  # its id; empty for the last one
+) -> Known:  # ReplayError
+    "Find a session"
+    known = all_sessions(journals)
+    if not known: raise ReplayError("there is no session yet: `kalshi-mm run` makes one")
+    found = next((s for s in reversed(known) if s.session == session or not session), None)
+    if found is None: raise ReplayError(f"there is no session {session!r}; `kalshi-mm replay` lists them")
+    return found
 
 
 def sessions_table(journals: Iterable[Journal]) -> Table:
     "The sessions of this machine, oldest first"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("session", "where", "began, UTC", "lasted", "fills", "record"): table.add_column(name)
-    for j, session, env, began_ms, ended_ms in _all(journals):
+    for j, session, env, began_ms, ended_ms in all_sessions(journals):
         began = datetime.fromtimestamp(began_ms // 1000, UTC)
         lasted = f"{(ended_ms - began_ms) / 1000:.0f} s" if ended_ms else "not ended in order, or not yet"
         size = f"{j.records.size(session) / 1e6:.1f} MB" if j.records.size(session) else "gone"
@@ -235,11 +258,7 @@ def tell_again(
     out: Console,
 ) -> int:  # exit status: 1 if the replay differs. ReplayError if there is no such session or no record of it
     "Replay a session, print its timeline and the verdict"
-    known = _all(journals)
-    if not known: raise ReplayError("there is no session yet: `kalshi-mm run` makes one")
-    found = next((s for s in reversed(known) if s[1] == session or not session), None)
-    if found is None: raise ReplayError(f"there is no session {session!r}; `kalshi-mm replay` lists them")
-    journal, session, _, _, ended_ms = found
+    journal, session, _, _, ended_ms = find_session(journals, session)
     began = journal.records.began(session)
     if began is None: raise ReplayError(f"the record of session {session} is gone or can't be read")
     try: maker = core_of(began)

@@ -31,6 +31,8 @@ RULES: dict[str, Rule] = {
     "other_engine": Rule("when a person resets it", "end one of them; `kalshi-mm check` tells of this machine; then reset", True),
     "other_session": Rule("when they have expired", "wait; if an engine of yours runs on another machine, end one of them"),
     "canceled_elsewhere": Rule("when a person resumes", "somebody cancelled our orders by hand: ask who, then resume", True),
+    "stand_down": Rule("when a person resets it", "the rule has not paid for long enough: read `kalshi-mm report`; after a reset "
+                       "only events count that close later than the halt began", True, leaves=True),
     "error": Rule("when a person resets it", "read the log; restart, or reset if the fault is understood", True),
     "kill": Rule("when a person re-arms", "see that nothing rests, then rearm, then start", True),
     "exposure": Rule("when the worst case is within the limit", "let it reduce, trade by hand, or raise the limit", reduces=True),

@@ -32,11 +32,12 @@ class Preset(Struct, frozen=True):
     limits: dict[str, str] = {}  # of the session, {name: value in its unit}
     guards: dict[str, dict[str, str]] = {}  # {name: its parameters}, in the order in which they are asked
     provenance: dict[str, str | list[str]] = {}  # which study, which days, which figures
+    stand_down: dict[str, str] = {}  # after how many `days` quoting halts if the interval's lower end is `below` so many cents
 
     def toml(self) -> str:
         "The preset as the text of a file"
         parts = [f"strategy = {_text(self.strategy)}\n"]
-        tables: dict[str, dict[str, str]] = {"parameters": self.parameters, "limits": self.limits}
+        tables: dict[str, dict[str, str]] = {"parameters": self.parameters, "limits": self.limits, "stand_down": self.stand_down}
         tables |= {f"guards.{_key(name)}": rows for name, rows in self.guards.items()}
         for name, rows in tables.items():
             if rows or name.startswith("guards."): parts.append(_table(name, {k: _text(v) for k, v in rows.items()}))
@@ -74,6 +75,7 @@ def parse_preset(
     return Preset(
         strategy, _values(raw, "parameters", source), _values(raw, "limits", source),
         {name: _values(guards, name, f"{source}: guards") for name in guards}, _provenance(raw, source),
+        _values(raw, "stand_down", source),
     )  # fmt: skip
 
 

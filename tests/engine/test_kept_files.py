@@ -130,7 +130,7 @@ def test_what_only_reads_refuses_a_file_that_is_no_database(tmp_path: Path):
     assert told == [f"the journal {path} can't be opened: file is not a database"]
 
 
-VALUES = ["day", "marks", "halts", "paused", "reduce_only", "parameters", "resting", "odd", "earned", "incentives"]
+VALUES = ["day", "marks", "halts", "paused", "reduce_only", "parameters", "resting", "odd", "earned", "incentives", "judged_ms"]
 
 
 @pytest.mark.parametrize("name", VALUES)

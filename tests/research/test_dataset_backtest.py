@@ -1,6 +1,9 @@
 "A rule is played on what was kept, whether candles or best prices; a day that lacks something is left out with its reason"
+import tracemalloc
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -8,11 +11,17 @@ from kalshi_mm.datasets.dataset import Dataset
 from kalshi_mm.datasets.layout import CandleRow, QuoteRow, SettlementRow
 from kalshi_mm.datasets.stream_rows import market_rows
 from kalshi_mm.datasets.writer import Writer
+from kalshi_mm.maker.maker import MarketMaker
+from kalshi_mm.maker.parameters import Config
+from kalshi_mm.model.messages import BookDelta, BookSnapshot, Event
 from kalshi_mm.model.numbers import CENT, ONE
 from kalshi_mm.model.temperature_markets import event_of
-from kalshi_mm.research.dataset_backtest import DatasetDays, backtest
+from kalshi_mm.model.types import Side
+from kalshi_mm.research.dataset_backtest import DatasetDays, backtest, stream_of
+from kalshi_mm.research.session_backtest import SessionBacktest
 from kalshi_mm.research.walk_forward import ResearchError
 from kalshi_mm.strategy.presets import Preset
+from kalshi_mm.strategy.protocol import Quotes, View
 from tests.research.days import LAST, OPEN_MS, TICKERS, made_up_day
 
 DAY = date(2025, 12, 10)
@@ -57,3 +66,31 @@ def test_the_models_stand_side_by_side_and_the_head_says_what_they_rest_on(tmp_p
 def test_a_day_without_all_settlements_is_left_out_with_its_reason(tmp_path: Path):
     with pytest.raises(ResearchError, match=f"nothing says what {TICKERS[5]} paid"):
         backtest(Preset(), kept(tmp_path, "quotes", paid=False), "KXHIGHNY")
+
+
+class Quiet:
+    "Quotes nothing"
+
+    def quote(self, view: View) -> Quotes: return Quotes.none("not today")
+
+
+def peak_kb(changes: int) -> int:
+    "The most memory at once while a depth day of so many changes is played"
+    def books() -> Iterator[Event]:
+        yield BookSnapshot(OPEN_MS, TICKERS[0], ((4_000, 500),), ((5_000, 500),))
+        for n in range(changes):
+            yield BookDelta(OPEN_MS + 50 * n, TICKERS[0], Side.BID, 3_900, 100 if n % 2 == 0 else -100, OPEN_MS)
+
+    markets = event_of(TICKERS)
+    tracemalloc.start()
+    try:
+        core, stream = MarketMaker(Quiet(), Config("s")), stream_of(books(), markets)
+        SessionBacktest(core, stream, Random(1), delays=[(80, 160)], listed=markets).run()
+        return tracemalloc.get_traced_memory()[1] // 1000
+    finally: tracemalloc.stop()
+
+
+def test_a_longer_day_takes_no_more_memory():
+    peak_kb(100)  # what is made once
+    short, long = peak_kb(1_000), peak_kb(8_000)
+    assert long < 1.2 * short + 50, (short, long)

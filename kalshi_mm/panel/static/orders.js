@@ -1,9 +1,9 @@
-// Fills, and the tabs: orders, liquidity incentives, parameters, commands, log.
+// Fills, and the tabs: orders, event days, liquidity incentives, parameters, commands, log.
 import { h, set_text, set_attr, button, card, headings } from "./dom.js";
 import { Parameters } from "./parameters.js";
 
 const FILL_COLUMNS = ["time", "market", "side", "size", "price", "edge", "1 s", "10 s", "1 min", "5 min", "fee", "reason"];
-const TABS = { orders: "Orders", incentives: "Incentives", parameters: "Parameters", commands: "Commands", log: "Log" };
+const TABS = { orders: "Orders", days: "Days", incentives: "Incentives", parameters: "Parameters", commands: "Commands", log: "Log" };
 
 export class Fills {
   constructor(panel) {
@@ -37,7 +37,7 @@ export class Tabs {
     this.parameters = new Parameters(panel, this.panes.parameters);
     const reconcile = button("small", "Reconcile", e => panel.order("reconcile", {}, e.currentTarget),
       { "data-testid": "reconcile", title: "Read orders, fills and positions from the exchange again" });
-    this.el = h("section", { class: "card tabs", "aria-label": "Orders, incentives, parameters, commands, log" }, h("h2", {}, this.buttons, h("span"), reconcile),
+    this.el = h("section", { class: "card tabs", "aria-label": "Orders, event days, incentives, parameters, commands, log" }, h("h2", {}, this.buttons, h("span"), reconcile),
       ...Object.values(this.panes));
   }
   draw(vm) {
@@ -46,6 +46,7 @@ export class Tabs {
     for (const [id, el] of Object.entries(this.panes)) el.hidden = id !== this.open;
     const { memo } = this.panel;
     if (this.open === "orders") memo.draw("orders", vm.orders, rows => this.draw_orders(rows));
+    if (this.open === "days") memo.draw("days", vm.days, d => this.draw_days(d));
     if (this.open === "incentives") memo.draw("incentives", vm.incentives, i => this.draw_incentives(i));
     if (this.open === "parameters") this.parameters.draw(vm.parameters);
     if (this.open === "commands") memo.draw("commands", vm.commands, rows => this.draw_commands(rows));
@@ -57,6 +58,15 @@ export class Tabs {
       h("td", {}, o.left), h("td", {}, o.filled), h("td", { class: "l" }, o.state), h("td", { class: "l" }, o.ours ? "ours" : "not ours"));
     this.panes.orders.replaceChildren(rows.length ? h("table", { class: "grid" }, head, h("tbody", {}, ...rows.map(row)))
       : h("p", { class: "none" }, "No order of this account rests."));
+  }
+  draw_days(d) {
+    if (!d.rows.length) return this.panes.days.replaceChildren(h("p", { class: "none" }, "No event has been traded yet."));
+    const row = (cells, n) => h("tr", { title: d.notes[n] }, ...cells.map((t, at) => h("td", { class: at < 2 ? "l" : "" }, t)));
+    this.panes.days.replaceChildren(
+      h("p", { "data-testid": "verdict" }, h("b", {}, d.verdict)),
+      h("div", { class: "parts" }, ...d.sums.map(([label, text]) => h("span", {}, label, " ", h("b", {}, text)))),
+      h("table", { class: "grid" }, headings(d.columns, at => at < 2 ? "l" : ""), h("tbody", {}, ...d.rows.map(row))),
+      h("p", { class: "none" }, "Of all sessions of this account. `kalshi-mm report` has the whole story."));
   }
   draw_incentives(i) {
     if (!i.sums.length) return this.panes.incentives.replaceChildren(h("p", { class: "none" }, "No liquidity programme runs or is to come in these markets."));
