@@ -110,6 +110,12 @@ def _ws_url(text: str) -> str:
     return text
 
 
+def _source(text: object) -> object:
+    "An exchange by its name, in whatever case; anything else is a path"
+    named = str(text).strip().lower()
+    return named if named in ("prod", "demo") else text
+
+
 _Subaccount = Annotated[int, Field(ge=0, le=63)]
 
 
@@ -143,7 +149,7 @@ class Settings(BaseSettings):
     kalshi_env: Env = Env.SANDBOX
     kalshi_rest_url: Annotated[str, AfterValidator(_rest_url)] = ""  # in place of the environment's own; of a shadow's source
     kalshi_ws_url: Annotated[str, AfterValidator(_ws_url)] = ""
-    shadow_source: str = "prod"  # what a shadow repeats: prod, demo, or the path of a recording
+    shadow_source: Annotated[str, BeforeValidator(_source)] = "prod"  # a shadow repeats prod, demo or a recording at this path
 
     # what to quote
     target_series: Annotated[str, BeforeValidator(_series), Field(pattern=r"^[A-Z0-9]+(,[A-Z0-9]+)*$")] = "KXHIGHNY"  # or A,B

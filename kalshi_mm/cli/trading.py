@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from .hosting import Data, Day, Regime, Seed, Speed, Wrong
-from .mirror import Cash, Source
+from .mirror import Ahead, Cash, Source
 from kalshi_mm.cli.terminal import (
     ConfirmLive, ControlPort, EnvOption, Json, PresetName, Rest, Series, StrategyName, Ws, fail, guarded, screen, seconds,
     sentence, settings_of,
@@ -62,6 +62,7 @@ def run(
     faults: Wrong = "",
     source: Source = None,
     cash: Cash = None,
+    ahead: Ahead = None,
     control_port: ControlPort = None,
     confirm_live: ConfirmLive = False,
     wait: Annotated[bool, typer.Option("--wait", help="Quote only after `kalshi-mm start` or Start in the panel.")] = False,
@@ -78,9 +79,10 @@ def run(
         raise fail("this would trade real money on Kalshi; confirm it with --confirm-live")
     for_s = seconds(for_) if for_ else None
     shadow = settings.kalshi_env is Env.SHADOW
-    shadowed, simulated = options_of(cash=cash), options_of(seed=seed, data=data, regime=regime, faults=faults or None)
+    shadowed = options_of(cash=cash, ahead=ahead)
+    simulated = options_of(seed=seed, data=data, regime=regime, faults=faults or None)
     if shadow and simulated: raise fail(f"{simulated[0]} is for a simulated exchange; a shadow repeats the one of --source")
-    if not shadow and (shadowed or source): raise fail("--source and --cash are for --env shadow")
+    if not shadow and (shadowed or source): raise fail("--source, --cash and --ahead are for --env shadow")
     extra = options_of(speed=speed, day=day) + shadowed + simulated
     if settings.kalshi_env is Env.SANDBOX and settings.urls is None and speed is None: extra += ["--speed", "60"]
     guarded(trade(settings, extra, for_s, json, screen(), wait, quiet))

@@ -16,13 +16,13 @@ def _kept() -> dict[str, dict[str, str] | str]:
     kept: dict[str, dict[str, str] | str] = json.loads((files("kalshi_mm.research") / "own_error.json").read_text())
     return kept
 
-
+# %% ../../nbs/research/01_known_error.ipynb #a544e67a
 def known_error() -> str:
     "What the backtest's own error was measured to be, and on what"
     found = _kept()
     return f"{found['error']} c a contract, missed {found['missed']}, extra {found['extra']} ({found['on']}); live: not measured"
 
-
+# %% ../../nbs/research/01_known_error.ipynb #d422024e
 def shadow_error() -> str:
     "How a shadow's result differs from really trading, and on what it was measured"
     found = _kept().get("shadow")

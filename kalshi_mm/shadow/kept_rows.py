@@ -35,7 +35,7 @@ def kept_events(
     settled: list[Event] = [MarketSettled(r.ts // 1000, r.ticker, r.value // CENT) for r in paid]
     return _ended(merge(iter([*markets, first]), rows, iter(settled), key=lambda e: e.ts_ms))
 
-
+# %% ../../nbs/shadow/05_kept_rows.ipynb #ffeb85df
 def _ended(events: Iterator[Event]) -> Iterator[Event]:
     last_ms = 0
     for event in events:

@@ -44,7 +44,7 @@ def texts_of_event(body: bytes) -> dict[str, Texts]:  # by ticker of the event a
     found = {str(m.get("ticker")): _some(m, _OF_MARKETS) for m in markets if isinstance(m, dict)}
     return found | {str(event.get("event_ticker")): _some(event, _OF_EVENTS)}
 
-
+# %% ../../nbs/shadow/04_live_source.ipynb #e3f8927e
 def texts_of_series(body: bytes) -> Texts:
     "GET /series/{series_ticker}: what people read"
     told = msgspec.json.decode(body)
@@ -54,7 +54,7 @@ def texts_of_series(body: bytes) -> Texts:
 LOOK_S, STATUS_S, PROGRAMMES_S = 30.0, 5.0, 300.0  # between looks
 LATE_MS = 3_000  # of a message when it arrives, by the exchange's clock
 
-
+# %% ../../nbs/shadow/04_live_source.ipynb #bf71489d
 class LiveSource:
     "Another exchange as events"
 
@@ -127,19 +127,24 @@ class LiveSource:
         for name in self._series:
             markets, refused = await self._client.open_markets(name)
             listed |= {m.ticker: m for m in markets}
-            for ticker, why in refused:
-                if ticker not in self._odd: self._note(f"{ticker} can't be read and isn't repeated: {why}")
-                self._odd.add(ticker)
+            for ticker, why in refused: self._odd_market(ticker, why)
         self.feed.correct(self._client.offset_ms)
-        for ticker in [t for t in self.markets if t not in listed]: listed[ticker] = await self._client.market(ticker)
+        for ticker in [t for t in self.markets if t not in listed]:
+            try: listed[ticker] = await self._client.market(ticker)
+            except ApiError as e: self._odd_market(ticker, str(e))
         for ticker, market in listed.items():
             if ticker in self._paid: continue
-            await self._introduce(market)
+            try: await self._introduce(market)
+            except ApiError as e: self._note(f"what {market.event_ticker} is about can't be read: {e}")
             if ticker not in self.markets: new.append(ticker)
             self._tell(MarketListed(wall_ms(), market))
             self.markets[ticker] = market
             if market.paid is not None: self._settled(ticker, market.paid)
         if new: self.feed.add(new)
+
+    def _odd_market(self, ticker: str, why: str) -> None:
+        if ticker not in self._odd: self._note(f"{ticker} can't be read, and isn't repeated for now: {why}")
+        self._odd.add(ticker)
 
     def _settled(self, ticker: str, value: int) -> None:
         self._tell(MarketSettled(wall_ms(), ticker, value))
@@ -151,12 +156,12 @@ class LiveSource:
         "Read what people read about a new event and a new series"
         series, event = market.series_ticker, market.event_ticker
         if series not in self._described:
-            self._described.add(series)
             self._describe({series: await self._client.call("GET", "/series/:id", texts_of_series, series)})
+            self._described.add(series)
         if event not in self._described:
-            self._described.add(event)
             query = {"with_nested_markets": "true"}
             self._describe(await self._client.call("GET", "/events/:id", texts_of_event, event, query))
+            self._described.add(event)
 
     async def _look_at_status(self) -> None:
         status = await self._client.exchange_status()

@@ -87,9 +87,11 @@ class Mirror:
 
     def next_ms(self) -> int | None:
         "Source time of the next act"
-        if not self._queue: self._queue.extend(e for e in (next(self._recording, None),) if e)
-        due = [e.ts_ms for e in list(self._queue)[:1]] + [turn[0] for turn in self._turns[:1]]
-        return min(due, default=None)
+        if not self._queue and (event := next(self._recording, None)): self._queue.append(event)
+        event_ms = self._queue[0].ts_ms if self._queue else None
+        turn_ms = self._turns[0][0] if self._turns else None
+        if event_ms is None or turn_ms is None: return turn_ms if event_ms is None else event_ms
+        return min(event_ms, turn_ms)
 
     def act(self, exchange: Exchange, day_ms: int, now_ms: int) -> None:
         "Do what is due"

@@ -26,7 +26,7 @@ class KindSum(Struct):
     fills: int = 0
     contracts: Count = 0
 
-
+# %% ../../nbs/shadow/06_report.ipynb #8348d935
 class Report(Struct):
     "A shadow at one moment"
 
@@ -37,7 +37,9 @@ class Report(Struct):
     unknown: list[str]  # markets whose books aren't known now
     ahead_percent: int  # see `others_book`
 
+    def _repr_markdown_(self) -> str: return "\n\n".join(report_lines(self))
 
+# %% ../../nbs/shadow/06_report.ipynb #4fdceaab
 def by_kind(
     fills: Iterable[Fill],
     kinds: Mapping[str, FillKind],  # by trade_id; a fill that isn't there was taken
@@ -68,7 +70,7 @@ def report_lines(report: Report) -> list[str]:
             f"{UNKNOWN} Cancellations in the queue counted at {report.ahead_percent} % of our share.",
             f"Measured against really trading: {shadow_error()}."]  # fmt: skip
 
-
+# %% ../../nbs/shadow/06_report.ipynb #e09b9005
 class NoReport(KalshiMMError):
     "The shadow doesn't tell what its fills are made of"
 

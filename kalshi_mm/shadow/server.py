@@ -154,7 +154,7 @@ async def _announced(shadow: Shadow, host: str, port: int, announce: Callable[[A
 
 _POLL_S = 0.05
 
-
+# %% ../../nbs/shadow/07_server.ipynb #b51f9e30
 async def serve_live(
     shadow: Shadow,
     source: LiveSource,
@@ -166,7 +166,7 @@ async def serve_live(
     await source.begin()
     await _together(source.run(), _announced(shadow, host, port, announce))
 
-
+# %% ../../nbs/shadow/07_server.ipynb #12691969
 async def serve_recorded(shadow: Shadow, host: str, port: int, announce: Callable[[Announcement], None]) -> None:
     "Repeat a recording until cancelled"
     await _announced(shadow, host, port, announce)

