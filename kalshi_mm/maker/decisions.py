@@ -37,7 +37,7 @@ class Upkeep:
                  outbox: Outbox):  # fmt: skip
         self._live, self._markets, self._controls, self._account = live, markets, controls, account
         self._books, self._watch, self._outbox = books, watch, outbox
-        self._beat_ms = self._looked_ms = 0  # UTC, of the last one, and of the last that looked through markets
+        self._beat_ms = 0  # UTC, of the last one
 
     def due(self, now_ms: int) -> bool:
         "Whether it is time for a beat"
@@ -48,9 +48,7 @@ class Upkeep:
         markets, config, account = self._markets, self._live.config, self._account
         if everything := markets.decide_all: markets.turns.wake(markets.listed)
         markets.decide_all, self._beat_ms = False, now_ms
-        orders, reads, slots = account.orders, account.reconciler.reads, list[MarketState]()
-        if everything or now_ms - self._looked_ms >= config.look_through_ms:
-            slots, self._looked_ms = markets.turns.in_turn(_A_BEAT), now_ms
+        orders, reads, slots = account.orders, account.reconciler.reads, markets.turns.in_turn(_A_BEAT)
         if reads.asked_ms < self._controls.stop_due_ms <= now_ms: reads.soon(now_ms)
         if why := reads.due(orders, config, now_ms): account.ask(why, now_ms)
         if books := self._books.audit.due(slots, config.audit_every_ms, now_ms):

@@ -38,7 +38,6 @@ class Config(Struct, frozen=True):
     max_age_ms: int = 3_000  # of a message on arrival
     max_skew_ms: int = 2_000  # between the exchange's clock and ours
     audit_every_ms: int = 60_000  # between comparisons of a book with REST
-    look_through_ms: int = 250  # between looks at markets in which nothing has happened
     budgets: dict[str, Money] = {}  # of capital, by series; a series without one has no bound
     stand_down: StandDown | None = None  # when a rule has not paid for long enough; None: never
 

@@ -92,7 +92,7 @@ def core_of(
     "The core that trades by a preset and otherwise by the defaults of the settings, without the upkeep that a study doesn't need"
     settings = Settings.model_construct(quote_lifetime_s=3600, audit_every_s=3600)
     maker, _ = make_maker(settings, "study", preset)
-    maker.live.config = structs.replace(maker.live.config, read_every_ms=3_600_000, look_through_ms=10_000)
+    maker.live.config = structs.replace(maker.live.config, read_every_ms=3_600_000)
     return maker
 
 

@@ -96,7 +96,7 @@ def ours(books: Books) -> tuple[Callable[[], Played], int]:
     limits = Limits(max_position=2 * MOST * CONTRACT, max_total=4 * MOST * CONTRACT, max_daily_loss=1000 * DOLLAR,
                     max_drawdown=1000 * DOLLAR, max_burst=10**9, min_balance=0)  # fmt: skip
     config = Config("bench", limits, quote_lifetime_s=3600, read_every_ms=3_600_000, audit_every_ms=3_600_000,
-                    max_silent_ms=10**9, max_age_ms=10**9, look_through_ms=10_000)  # fmt: skip
+                    max_silent_ms=10**9, max_age_ms=10**9)  # fmt: skip
 
     def play() -> Played:
         played = SessionBacktest(MarketMaker(Joiner(), config), record, Random(1), False, [(LATENCY_MS, 2 * LATENCY_MS)]).run()
