@@ -95,7 +95,7 @@ def main(
     drawn = np.random.default_rng(1).integers(0, len(some), (2_000, len(some)))
     sums = np.array([[e.real, e.backtest, e.real_gain, e.backtest_gain] for e in some], float)[drawn].sum(axis=1)
     low, high = np.percentile((sums[:, 3] / sums[:, 1] - sums[:, 2] / sums[:, 0]) / 100, [2.5, 97.5])
-    PACKAGED.write_text(json.dumps({
+    PACKAGED.write_text(json.dumps(json.loads(PACKAGED.read_text()) | {
         "error": f"{total.error:+.2f} [{low:+.2f}, {high:+.2f}]", "missed": f"{100 * total.missed / total.real:.1f} %",
         "extra": f"{100 * total.extra / total.backtest:.1f} %", "on": f"sandbox, {len(some)} days of {hours:g} hours",
     }) + "\n")  # fmt: skip

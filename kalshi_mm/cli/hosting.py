@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Seed', 'Speed', 'Data', 'Day', 'Regime', 'Wrong', 'Lag', 'Spreads', 'faults_table', 'faults_of', 'exchange',
-           'until_stopped']
+           'state_folder', 'event_day', 'until_stopped']
 
 # %% ../../nbs/cli/03_hosting.ipynb #0d239920
 import asyncio
@@ -120,13 +120,13 @@ def exchange(
 
     async def work() -> int:
         if data and not day: raise VenueError("--data needs --day: which event day of the recording")
-        rows = _recording(data, _day(day), series.split(",")[0].strip().upper()) if data and day else None
+        rows = _recording(data, event_day(day), series.split(",")[0].strip().upper()) if data and day else None
         skip = skip_hours if skip_hours is not None else 0 if rows else 25
         kind, injected = "ed25519" if ed25519 else "rsa", faults_of(faults, seed or 0)
-        with _folder(state, attached) as folder:
+        with state_folder(state, attached) as folder:
             try:
                 sandbox = build(
-                    folder, seed=seed or 0, speed=speed or 1, day=_day(day) if day else None, rows=rows,
+                    folder, seed=seed or 0, speed=speed or 1, day=event_day(day) if day else None, rows=rows,
                     series=[name.strip().upper() for name in series.split(",")], skip_hours=skip,
                     regime=regime or Spreads.WIDE, kind=kind, accounts=account or (ACCOUNT,), tier=tier,
                     read_lag_ms=read_lag_ms, gross_balance=not net_balance, faults=injected, keep=state is not None)
@@ -138,7 +138,7 @@ def exchange(
 
 
 @contextmanager
-def _folder(state: Path | None, attached: bool) -> Iterator[Path]:
+def state_folder(state: Path | None, attached: bool) -> Iterator[Path]:
     "The folder of its state; an attached sandbox leaves nothing behind, however its engine ends"
     if state is not None: yield state
     elif not attached: yield private_folder(settings_of().state_dir / "exchange")
@@ -146,7 +146,7 @@ def _folder(state: Path | None, attached: bool) -> Iterator[Path]:
         with TemporaryDirectory(prefix="kalshi_mm-sandbox-", ignore_cleanup_errors=True) as temporary: yield Path(temporary)
 
 
-def _day(text: str) -> date:
+def event_day(text: str) -> date:
     try: return date.fromisoformat(text)
     except ValueError: raise VenueError(f"{text!r} is not a date; write 2025-12-10") from None
 

@@ -19,6 +19,7 @@ import typer
 ROOMS: Final = {
     "trading": ("run", "scan", "check", "replay", "report", "conform", "lab"),
     "hosting": ("exchange",),
+    "mirror": ("mirror",),
     "datasets": ("history", "record"),
     "operating": (
         "status", "start", "stop", "reset", "pause", "resume", "reduce-only", "flatten", "set", "reconcile", "accept", "kill",

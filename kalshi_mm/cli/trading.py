@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from .hosting import Data, Day, Regime, Seed, Speed, Wrong
+from .mirror import Ahead, Cash, Source
 from kalshi_mm.cli.terminal import (
     ConfirmLive, ControlPort, EnvOption, Json, PresetName, Rest, Series, StrategyName, Ws, fail, guarded, screen, seconds,
     sentence, settings_of,
@@ -59,6 +60,9 @@ def run(
     day: Day = None,
     regime: Regime = None,
     faults: Wrong = "",
+    source: Source = None,
+    cash: Cash = None,
+    ahead: Ahead = None,
     control_port: ControlPort = None,
     confirm_live: ConfirmLive = False,
     wait: Annotated[bool, typer.Option("--wait", help="Quote only after `kalshi-mm start` or Start in the panel.")] = False,
@@ -70,12 +74,17 @@ def run(
     """
     settings = settings_of(
         kalshi_env=env, kalshi_rest_url=rest, kalshi_ws_url=ws, target_series=series, strategy=strategy, preset=preset,
-        control_port=control_port)
+        control_port=control_port, shadow_source=source)
     if settings.kalshi_env is Env.PROD and not (confirm_live or wait):
         raise fail("this would trade real money on Kalshi; confirm it with --confirm-live")
     for_s = seconds(for_) if for_ else None
-    extra = options_of(speed=speed, seed=seed, data=data, day=day, regime=regime, faults=faults or None)
-    if settings.urls is None and speed is None: extra += ["--speed", "60"]
+    shadow = settings.kalshi_env is Env.SHADOW
+    shadowed = options_of(cash=cash, ahead=ahead)
+    simulated = options_of(seed=seed, data=data, regime=regime, faults=faults or None)
+    if shadow and simulated: raise fail(f"{simulated[0]} is for a simulated exchange; a shadow repeats the one of --source")
+    if not shadow and (shadowed or source): raise fail("--source, --cash and --ahead are for --env shadow")
+    extra = options_of(speed=speed, day=day) + shadowed + simulated
+    if settings.kalshi_env is Env.SANDBOX and settings.urls is None and speed is None: extra += ["--speed", "60"]
     guarded(trade(settings, extra, for_s, json, screen(), wait, quiet))
 
 # %% ../../nbs/cli/04_trading.ipynb #80171b43

@@ -160,7 +160,7 @@ _GONE_S = 4.0  # for a sandbox that restarts to listen again
 def _ended_sandbox(target: Target) -> bool:
     "Whether a dead engine's exchange was a sandbox on this machine at whose port nothing listens"
     at = urlsplit(target.rest)
-    if target.env != Env.SANDBOX or not at.hostname or held_by(target.folder / "lock"): return False
+    if target.env not in (Env.SANDBOX, Env.SHADOW) or not at.hostname or held_by(target.folder / "lock"): return False
     try: socket.create_connection((at.hostname, at.port or 80), 0.5).close()
     except ConnectionRefusedError: return True
     except OSError: return False

@@ -28,7 +28,7 @@ from ..client.credentials import Credentials, wall_ms
 from ..client.rest import Client
 from ..client.transport import NotFound
 from ..client.venue import Venue, VenueError, find_venue
-from ..config import Settings
+from ..config import Env, Settings, without_source
 from .api import ControlServer
 from .runtime import THROWAWAY, Home, Running, new_token, unregister
 from ..engine.alerts import places
@@ -41,7 +41,8 @@ from ..engine.status import Outcome
 from ..engine.strategies import choose
 from ..feed.frame_log import FrameLog
 from ..panel.format import clock
-from ..panel.tables import headline, live_table, summary
+from ..panel.tables import env_word, headline, live_table, summary
+from ..shadow.report import NoReport, Report, read_report, report_lines
 
 # %% ../../nbs/control/08_session.ipynb #7d982ad7
 _FOLD_S = 60
@@ -108,10 +109,17 @@ async def show(
         await asyncio.sleep(every_s)
 
 
-def finish(outcome: Outcome, as_json: bool, console: Console) -> int:
+def finish(
+    outcome: Outcome,
+    as_json: bool,
+    console: Console,
+    shadow: Report | None = None,  # of a session on a shadow
+) -> int:
     "Print the summary; return the exit status"
-    if as_json: print_line(msgspec.json.encode({"summary": outcome}).decode())
-    else: console.print(summary(outcome))
+    if as_json: print_line(msgspec.json.encode({"summary": outcome} | ({"shadow": shadow} if shadow else {})).decode())
+    else:
+        console.print(summary(outcome))
+        for line in report_lines(shadow) if shadow else (): console.print(Text(line))
     if outcome.status.error: typer.echo(f"kalshi-mm: the engine failed: {outcome.status.error}", err=True)
     return 1 if outcome.resting or outcome.status.error else 0
 
@@ -122,7 +130,7 @@ def forget_sandboxes(
     now_ms: int,  # UTC
 ) -> None:
     "Forget crashed sessions on sandboxes of their own: nothing of them can rest; after some days remove all files of such"
-    for mark in state_dir.glob(f"sandbox-*/{THROWAWAY}"):
+    for mark in state_dir.glob(f"s*-*/{THROWAWAY}"):
         folder = mark.parent
         if held_by(folder / "lock"): continue
         age_ms = now_ms - folder.stat().st_mtime_ns // 1_000_000
@@ -140,6 +148,14 @@ async def locked(home: Home, owner: Owner) -> Lock:  # Held, with its name, if a
         if home.runtime.exists(): break
         await asyncio.sleep(_POLL_S)
     return Lock(home.lock, owner)
+
+
+def _shadow(rest: str) -> Report | None:
+    "What the fills of a session on a shadow are made of"
+    try: return read_report(rest)
+    except NoReport as e:
+        typer.echo(f"kalshi-mm: {e}", err=True)
+        return None
 
 
 async def _known_series(client: Client, series: str) -> None:
@@ -167,7 +183,7 @@ async def _control(engine: Engine, token: str, home: Home, venue: Venue, file: s
 def announce(running: Running, as_json: bool) -> None:
     "Print the session's addresses and files, without the token, because the output may end up in a log"
     if as_json: return print_line(msgspec.json.encode({"started": running}).decode())
-    print_line(f"Session {running.session} on {running.env} at {running.rest}")
+    print_line(f"Session {running.session} on {env_word(running.env)} at {running.rest}")
     print_line(f"Journal {running.journal}, control {running.control}")
     print_line(f"The panel's address: kalshi-mm status --link --session {running.session}")
     print_line(f"Settings from {running.settings_file or 'the environment, and no .env'}")
@@ -189,6 +205,7 @@ async def trade(
     with private_files():
         forget_sandboxes(private_folder(settings.state_dir), settings.keep_records_days, wall_ms())
         venue = await find_venue(settings, extra)
+        if settings.kalshi_env is Env.SHADOW: settings = without_source(settings)
         try: return await _session(settings, venue, session, for_s, as_json, out, wait, quiet)
         finally: await venue.close()
 
@@ -224,7 +241,9 @@ async def _session(
         opened += [lock.opened, Opened(home.journal, home.runtime, home.socket)]
         if not quiet: announce(running, as_json)
         screen = asyncio.create_task(asyncio.sleep(0) if quiet else show(engine, as_json, out, running.link))
-        try: outcome = await engine.run(for_s, quote=not wait)
+        try:
+            outcome = await engine.run(for_s, quote=not wait)
+            report = await asyncio.to_thread(_shadow, venue.rest) if settings.kalshi_env is Env.SHADOW else None
         finally:
             screen.cancel()
             await asyncio.gather(screen, return_exceptions=True)
@@ -233,7 +252,7 @@ async def _session(
             journal.close()
             if frames: frames.close()
             if settings.urls is None: home.latch.clear()  # the account ends with its sandbox
-        return finish(outcome, as_json, out)
+        return finish(outcome, as_json, out, report)
     finally:
         await client.close()
         lock.release()

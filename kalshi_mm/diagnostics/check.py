@@ -26,7 +26,7 @@ from ..client.budget import Kind
 from ..client.credentials import Credentials
 from ..client.market_data import FeeChange, Limits, Refused
 from ..client.portfolio import KeyFacts, KeyList
-from ..client.rest import Client
+from ..client.rest import Client, PublicClient
 from ..client.transport import ApiError, AuthFailed
 from ..config import Env, Settings
 from ..engine.status import strike
@@ -83,6 +83,7 @@ def place_finding(
     if len(demo) > 1: return failure("place", f"{text}: one is demo, the other is not", "set both addresses, or neither")
     if env is Env.SANDBOX:
         return ok("place", text) if local else failure("place", f"{text}, which is not a sandbox", "set KALSHI_ENV to match it")
+    if env is Env.SHADOW: return ok("place", f"{text}: it repeats its source, and no order leaves this machine")
     if local:
         return warning("place", f"{text}: a server on this machine stands in for {env}",
                        "unless this is a test, unset KALSHI_REST_URL and KALSHI_WS_URL")
@@ -241,7 +242,7 @@ def spread_finding(
 _RARE = 10  # thousandths of the last day
 
 
-async def _spreads(client: Client, series: str, markets: list[Market], settings: Settings, now_ms: int) -> Finding:
+async def _spreads(client: PublicClient, series: str, markets: list[Market], settings: Settings, now_ms: int) -> Finding:
     "Read the last day of a series; that it can't be read is no reason not to trade"
     looked, wide, now_s = markets[:MOST_MARKETS], settings.widely, now_ms // 1000
     try: candles = await last_day(client, looked, now_s)
@@ -251,7 +252,7 @@ async def _spreads(client: Client, series: str, markets: list[Market], settings:
 
 
 async def _series_findings(
-    client: Client, series: str, settings: Settings, now_ms: int
+    client: Client, series: str, settings: Settings, now_ms: int, past: PublicClient
 ) -> tuple[list[Finding], list[Market]]:
     "The checks of one series, and its markets"
     listed, no = await _attempt("series", client.series(series), f"is {series!r} a series of this exchange?")
@@ -263,7 +264,7 @@ async def _series_findings(
     if markets is None: return [*found, *([no] if no else [])], []
     found += market_findings(series, *markets)
     active = [m for m in markets[0] if m.active]
-    if active: found.append(await _spreads(client, series, active, settings, now_ms))
+    if active: found.append(await _spreads(past, series, active, settings, now_ms))
     return found, markets[0]
 
 # %% ../../nbs/diagnostics/01_check.ipynb #2aaebe09
@@ -273,6 +274,7 @@ async def check_account(
     credentials: Credentials,
     now_ms: int,  # UTC
     size: int | None = None,  # contracts in each quote; None if the strategy doesn't tell
+    past: PublicClient | None = None,  # that knows the last day; None: `client`
 ) -> tuple[list[Finding], list[Market]]:  # and the open markets of the series
     "All checks at the exchange"
     found: list[Finding] = []
@@ -301,7 +303,7 @@ async def check_account(
         found.append(netting_finding(netting, settings.kalshi_subaccount))
     markets: list[Market] = []
     for series in settings.series:
-        said, listed = await _series_findings(client, series, settings, now_ms)
+        said, listed = await _series_findings(client, series, settings, now_ms, past or client)
         found, markets = found + said, markets + listed
     quoted = sum(m.active for m in markets)
     if limits:

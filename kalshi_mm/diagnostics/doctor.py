@@ -23,6 +23,7 @@ from ..client.venue import Venue
 from ..config import SECRETS, Env, Settings
 from ..control.runtime import Home
 from .check import CheckReport, Finding, check_account, failure, ok, place_finding, warning
+from .going_live import path_finding, source_findings, source_of, walked
 from .stream_trial import proxy_finding, try_stream
 from ..engine.alerts import Alert, AlertError, Heartbeat, places
 from ..engine.database import OtherVersion
@@ -221,15 +222,19 @@ async def examine(
     home = Home(settings, venue.key_id)
     owner, killed = held_by(home.lock), home.latch.reason
     folder = next(p for p in (home.path, *home.path.absolute().parents) if p.exists())
-    strategy, size = strategy_finding(settings)
+    (strategy, size), source = strategy_finding(settings), source_of(settings)
     found = [settings_finding(settings), strategy, place_finding(settings.kalshi_env, venue.rest, venue.ws)]
     found.append(proxy_finding(venue.rest, venue.ws))
+    so_far = await asyncio.to_thread(walked, settings.state_dir)
+    found += [path_finding(settings, so_far), *await source_findings(settings, source)]
     found += [owner_finding(owner), latch_finding(killed)]
     found.append(disk_finding(folder, shutil.disk_usage(folder).free))
     if not os.access(folder, os.W_OK): found.append(failure("disk", f"{folder} can't be written", "set STATE_DIR"))
     found += journal_findings(home)
     found += await asyncio.to_thread(alert_findings, settings, alerting, now_ms)
-    asked, markets = await check_account(client, settings, credentials, now_ms, size)
+    try: asked, markets = await check_account(client, settings, credentials, now_ms, size, source)
+    finally:
+        if source: await source.close()
     found += asked
     found += await try_stream(venue.ws, lambda: client.handshake(venue.ws), markets, settings, wall_ms, client.offset_ms)
     try: found += await _account_findings(client, home, settings.series)

@@ -229,6 +229,7 @@ class Feed:
 # %% ../../nbs/jupyter/02_widget.ipynb #e2b46cee
 _WHERE = {
     Env.SANDBOX: ("Start in the sandbox", "An exchange on this machine with simulated traffic. Needs no account."),
+    Env.SHADOW: ("Start a shadow", "Kalshi's real market data, no money; no order leaves this machine. Needs a key that reads."),
     Env.DEMO: ("Start on demo", "Kalshi's demo exchange, no real money. Needs a demo key."),
     Env.PROD: ("Connect to live…", "Kalshi itself, real money. Connects and watches. Connecting and quoting each ask for LIVE."),
 }
@@ -238,10 +239,10 @@ _ASK = {"title": "Connect to live", "word": "LIVE", "confirm": "LIVE",
 
 def launches(settings: Settings) -> list[dict[str, Any]]:
     "The engines that may be started from here, as the page's buttons"
-    keyed = bool(settings.kalshi_api_key_id)
+    keyed, free = bool(settings.kalshi_api_key_id), {Env.SANDBOX} | ({Env.SHADOW} if settings.source_urls is None else set())
     return [{"env": str(env), "label": label,
-             "tip": tip if keyed or env is Env.SANDBOX else f"{tip} None is set: see KALSHI_API_KEY_ID.",
-             "on": keyed or env is Env.SANDBOX, "ask": _ASK if env is Env.PROD else None}
+             "tip": tip if keyed or env in free else f"{tip} None is set: see KALSHI_API_KEY_ID.",
+             "on": keyed or env in free, "ask": _ASK if env is Env.PROD else None}
             for env, (label, tip) in _WHERE.items()]  # fmt: skip
 
 # %% ../../nbs/jupyter/02_widget.ipynb #e57838fe

@@ -33,9 +33,10 @@ class Books:
         changed: Callable[[str], None],  # told of each ticker whose book has changed
         tell: Callable[[str, str], None],  # (level, text)
         halt: Callable[[str, str, int], None],  # (rule, reason, UTC ms)
+        deep: bool = False,  # somebody looks behind the others' best prices, so that each change of a level counts
     ):
         self._slots, self._orders, self._changed, self._tell, self._halt = slots, orders, changed, tell, halt
-        self.audit = Audit()
+        self.audit, self.deep = Audit(), deep
         self.tagged = False  # the stream marks our own orders
 
     def snapshot(self, e: BookSnapshot) -> None:
@@ -62,6 +63,7 @@ class Books:
         if e.client_order_id:
             if not self.tagged: self._begin_tags()
             slot.own_delta(e)
+        elif behind and not self.deep: return  # nothing that a view shows has changed
         self._changed(e.ticker)
 
     def _begin_tags(self) -> None:

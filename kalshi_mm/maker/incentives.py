@@ -154,6 +154,7 @@ class Incentives:
             else:
                 counted = self.over.pop(p.programme_id, Earned(p))
                 self.meters[p.programme_id] = Meter(structs.replace(counted, programme=p), e.second_ms)
+        if self.meters: self._books.deep = True  # what is scored stands behind the best prices, too
         if not new: return ""
         return f"liquidity programmes, new or changed: {len(new)}, {dollars(sum(p.reward for p in new))} in all"
 

@@ -144,7 +144,8 @@ class MarketMaker:
         self.watch = Watch(self.outbox.notify)
         self.markets = Markets(self.watch, config.budgets)
         self.account = Account(self.live, self.markets, self.controls, self.watch, self.outbox)
-        self.books = Books(self.markets.listed, self.account.orders, self.markets.touch, self.outbox.notify, self.watch.set)
+        deep = self.live.looks.depth > 1 or self.live.looks.queue
+        self.books = Books(self.markets.listed, self.account.orders, self.markets.touch, self.outbox.notify, self.watch.set, deep)
         commands = Commands(self.live, self.markets, self.controls, self.account, self.watch, self.outbox)
         views = Views(self.live, self.markets, self.account, self.books, self.watch)
         decisions = Decisions(self.live, self.markets, self.controls, self.account, self.books, views, self.watch, self.outbox)

@@ -75,7 +75,7 @@ def _halt_note(halts: Sequence[Json], resting: int) -> str:
     return f"{rules} · " + ("nothing of ours rests" if resting == 0 else f"{_n(resting, 'order')} still resting")
 
 # %% ../../nbs/panel/06_view_model.ipynb #e39809ad
-_ENV = {"sandbox": "SANDBOX", "demo": "DEMO", "prod": "LIVE"}
+_ENV = {"sandbox": "SANDBOX", "shadow": "SHADOW", "demo": "DEMO", "prod": "LIVE"}
 
 
 def _start(s: Json, state: str) -> dict[str, Any]:

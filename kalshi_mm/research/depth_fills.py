@@ -125,6 +125,7 @@ class DepthExchange:
 
     def take(self) -> list[Event]:
         "What the stream tells of our orders since the last time"
+        if not self._own.told: return []
         told, self._own.told = self._own.told, []
         return told
 
@@ -159,7 +160,7 @@ class DepthExchange:
             if o.price != e.price: continue
             if before: o.ahead -= (gone - credit) * o.ahead // max(before - credit, 1)
             o.ahead = max(min(o.ahead, before - gone), 0)
-        return e.delta
+        return max(e.delta, -before)
 
     def _added(self, e: BookDelta) -> Count:
         "Others' new contracts; those that meet an order of ours trade with it"

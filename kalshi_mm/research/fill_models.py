@@ -14,7 +14,7 @@ from importlib.resources import files
 import numpy as np
 from msgspec import Struct, convert
 
-from ..model.numbers import CENT, CONTRACT, ONE, Count
+from ..model.numbers import CENT, CONTRACT, ONE, Count, Price
 from ..model.types import Market, Side
 from ..sandbox.recorded import Row
 from ..model.temperature_markets import HOUR_MS
@@ -61,8 +61,9 @@ class Middles:
         self,
         ticker: str,
         ms: np.ndarray,  # UTC
-    ) -> np.ndarray:  # cents; 50 before the first row
+    ) -> np.ndarray:  # cents; 50 before the first row, or without any
         "The middles of one market"
+        if ticker not in self._times: return np.full(np.shape(ms), 50.0)
         return self._middles[ticker][np.searchsorted(self._times[ticker], ms, "right")]
 
 # %% ../../nbs/research/06_fill_models.ipynb #8829551e
@@ -73,6 +74,7 @@ class Taker(Struct, frozen=True):
     ticker: str
     side: Side  # BID buys YES
     count: Count
+    limit: Price | None = None  # the price at which it traded, if that was recorded: it would have paid no more
 
 
 def draw_takers(

@@ -7,7 +7,7 @@ __all__ = ['Record', 'real_fills', 'order_delays', 'OwnPart', 'SessionBacktest',
            'own_error', 'session_error', 'Recorded']
 
 # %% ../../nbs/research/10_session_backtest.ipynb #01b6c6c0
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
@@ -24,15 +24,15 @@ from kalshi_mm.model.messages import (
 )
 from ..engine.journal import Journal
 from ..model.numbers import CENT, CONTRACT, Count, Money, Price, cost
-from ..model.types import Fill, Side
+from ..model.types import Fill, Market, Side
 from .depth_fills import DepthExchange, OthersBook
 from .replay import ReplayError, core_of
 
 # %% ../../nbs/research/10_session_backtest.ipynb #f45383c4
 Record = Sequence[tuple[Event, Sequence[Action]]]
 
-_OURS = (OrderPlaced, OrderAmended, OrderCanceled, OrderGone, WriteRejected, WriteUnknown, OrderSeen, OrderUnclear, FillSeen,
-         FillUnread, GroupSeen, AccountRead, AccountUnread, BookRead)  # what became of our orders, and what REST said
+_OURS = {OrderPlaced, OrderAmended, OrderCanceled, OrderGone, WriteRejected, WriteUnknown, OrderSeen, OrderUnclear, FillSeen,
+         FillUnread, GroupSeen, AccountRead, AccountUnread, BookRead}  # what became of our orders, and what REST said
 
 
 def real_fills(record: Record) -> list[Fill]:
@@ -86,27 +86,30 @@ class SessionBacktest:
     def __init__(
         self,
         maker: MarketMaker,  # new, like the session's
-        record: Record,
+        record: Record | Iterator[tuple[Event, Sequence[Action]]],  # an iterator, read once as the day is played, with `listed`
         rng: Random,  # draws the delays
         post_only: bool = True,  # see `DepthExchange`
         delays: Sequence[tuple[int, int]] = (),  # ms, as `order_delays` gives; empty: those of the record
+        listed: Sequence[Market] = (),  # the markets of the record and, with it, `delays`; empty: as found in the record
     ):
-        self.maker, self.record, self._rng, self._delays = maker, record, rng, delays or order_delays(record)
-        markets = [e.market for e, _ in record if isinstance(e, MarketListed)]
+        found: Record = record if isinstance(record, Sequence) and not listed else ()
+        self.maker, self.record, self._rng, self._delays = maker, record, rng, delays or order_delays(found)
+        markets = listed or [e.market for e, _ in found if isinstance(e, MarketListed)]
         fees = {m.ticker: FeeSchedule.of(m.fee_type, m.fee_multiplier) for m in markets}
         self.exchange = DepthExchange(fees, post_only)
         self.actions: list[tuple[int, Action]] = []
         self.quoting_ms, self._decided_ms = 0, 0  # of all markets added up: time with an order of ours; UTC
         self._own, self._agenda, self._numbers = OwnPart(), list[tuple[int, int, Action | Event, int]](), count()
         self._nets, self._paid = dict[str, Count](), set[str]()
-        self._balance: Money = next((e.balance for e, _ in record if isinstance(e, AccountRead)), 10**10)
+        self._balance: Money = next((e.balance for e, _ in found if isinstance(e, AccountRead)), 10**10)
 
     def run(self) -> "SessionBacktest":
         "Play it"
         burst: list[Event] = []
         for event, _ in self.record:
-            if not isinstance(event, _OURS): burst.append(event)
-            if isinstance(event, Decide):
+            kind = type(event)
+            if kind not in _OURS: burst.append(event)
+            if kind is Decide:
                 self._until(event.ts_ms)
                 self._play(burst)
                 burst = []
@@ -159,10 +162,9 @@ class SessionBacktest:
 
     def _delta(self, e: BookDelta) -> None:
         if e.client_order_id: self._own.change(e)
-        before = self.exchange.others.at(e.ticker, e.side, e.price)
-        self.exchange.delta(e, bool(e.client_order_id))
-        if changed := self.exchange.others.at(e.ticker, e.side, e.price) - before:
-            self._handle(BookDelta(e.ts_ms, e.ticker, e.side, e.price, changed, e.sent_ms))
+        changed = self.exchange.delta(e, bool(e.client_order_id))
+        if changed == e.delta and not e.client_order_id: self._handle(e)
+        elif changed: self._handle(BookDelta(e.ts_ms, e.ticker, e.side, e.price, changed, e.sent_ms))
         self._told()
 
     def _told(self) -> None:

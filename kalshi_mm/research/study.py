@@ -30,8 +30,8 @@ from ..engine.strategies import make_maker
 from ..maker.maker import MarketMaker
 from ..model.numbers import CENT, CONTRACT, Price
 from ..model.types import Market
-from .data import read_bbo, read_results
-from .fill_models import Middles, draw_takers, read_fill_models
+from .data import DataError, read_bbo, read_results
+from .fill_models import Middles, Taker, draw_takers, read_fill_models
 from .modelled_day import ModelledDay, ModelledExchange, ModelledFill
 from ..sandbox.recorded import Row
 from ..model.temperature_markets import event_of
@@ -71,6 +71,7 @@ class RecordedEvent(NamedTuple):
     rows: Sequence[Row]
     markets: Sequence[Market]
     payments: Mapping[str, Price]
+    takers: Sequence[Taker] = ()  # by time, if trades were recorded, too
 
 
 def read_event(
@@ -98,13 +99,15 @@ def core_of(
 def play(
     event: RecordedEvent,
     preset: Preset,  # the rule
-    model: str,  # C, O, K or J
+    model: str,  # C, O, K or J; T: the recorded takers, and J's rivals
     seed: int,
-) -> ModelledDay:
+) -> ModelledDay:  # DataError
     "Play a day"
     constants, _ = read_fill_models()
-    fills_by, calibration, tickers = constants.models[model], read_calibration()[0], [m.ticker for m in event.markets]
-    takers = draw_takers(event.rows, event.markets, calibration, fills_by, seed)
+    if model == "T" and not event.takers: raise DataError(f"{event.day}: model T needs recorded trades, and there are none")
+    fills_by, calibration = constants.models["J" if model == "T" else model], read_calibration()[0]
+    tickers = [m.ticker for m in event.markets]
+    takers = event.takers if model == "T" else draw_takers(event.rows, event.markets, calibration, fills_by, seed)
     rng = np.random.default_rng([seed, event.day.toordinal()])
     exchange = ModelledExchange(tickers, fills_by, round(constants.lead_cents * CENT), calibration.best_size, rng)
     day = ModelledDay(core_of(preset), exchange, event.rows, event.markets, takers, latency_ms=constants.latency_ms)

@@ -10,7 +10,7 @@ __all__ = ['STREAM', 'HEARTBEAT_S', 'MOST_FRAMES', 'LONGEST_LINE', 'ACCOUNT', 'w
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from ipaddress import ip_address
 
@@ -21,6 +21,7 @@ from .auth import ApiKeys
 from .fault_injection import Faults, Reply
 from .incentives import ProgrammeRequest, programme_json
 from .requests import Fault, fault
+from .responses import Json
 from .rest import Rest, refusal_answer
 from .rest_reads import BASE, Answer
 from .streams import Session
@@ -174,7 +175,9 @@ class Endpoints:
         clock: SkewedClock,
         heartbeat_s: float,  # seconds between pings
         queue: int,  # frames that may wait for a subscription
+        doors: Mapping[str, Callable[[], Json]] | None = None,  # by path: more that this machine may ask for
     ):
+        self._doors = doors or {}
         self.connections: set[Connection] = set()
         self._day, self._keys, self._tier, self._faults, self._clock = day, keys, tier, faults, clock
         self._heartbeat_s, self._queue = heartbeat_s, queue
@@ -191,6 +194,7 @@ class Endpoints:
         app.router.add_get("/sandbox/ledger", self._ledger)
         app.router.add_get("/sandbox/clock", self._speed)
         app.router.add_post("/sandbox/programmes", self._programme)
+        for path in self._doors: app.router.add_get(path, self._door)
         app.router.add_route("*", r"/{any:[\s\S]*}", self._request)  # a path may hold a newline
         return app
 
@@ -245,6 +249,12 @@ class Endpoints:
     async def _speed(self, request: web.Request) -> web.StreamResponse:
         "How fast the day passes, for who wants to count market seconds"
         return await self._send(request, reply_of((200, {"speed": self._day.clock.speed})))
+
+    async def _door(self, request: web.Request) -> web.StreamResponse:
+        "A door that was opened with the sandbox, for this machine only"
+        here = request.remote is not None and ip_address(request.remote).is_loopback
+        return await self._send(request, reply_of((200, self._doors[request.path]()) if here
+                                                  else refusal_answer(fault(404, "not_found"))))
 
     async def _programme(self, request: web.Request) -> web.StreamResponse:
         "The door for liquidity programmes: the sandbox's own, for this machine only"

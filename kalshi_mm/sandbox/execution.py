@@ -368,7 +368,7 @@ class Execution:
         while order.remaining and queue.crosses(order.price):
             maker = queue.first()
             if maker.account != order.account:
-                self._trade(book, order, maker, now_ms)
+                self.trade(book, order, maker, now_ms)
             elif order.self_trade == "maker":
                 self._booking.drop(maker, "SelfTradeCancel", now_ms)
             else:
@@ -388,7 +388,7 @@ class Execution:
             self.records.happenings.append(GroupChange(now_ms, group.account, group_id, "triggered"))
         for order in list(group.orders.values()): self._booking.drop(order, "", now_ms)
 
-    def _trade(self, book: Book, taker: LiveOrder, maker: LiveOrder, now_ms: int) -> None:
+    def trade(self, book: Book, taker: LiveOrder, maker: LiveOrder, now_ms: int) -> None:
         "Trade as much as both have, at the price of the resting order"
         price, count, trade_id = maker.price, min(taker.remaining, maker.remaining), self.records.ids()
         self.records.happenings.append(TradePrint(now_ms, trade_id, taker.ticker, price, count, taker.side))

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['BASE', 'HISTORY_MS', 'Answer', 'STATUS_FILTER', 'Call', 'between', 'exchange_status', 'exchange_schedule',
-           'user_data_timestamp', 'history_ms', 'shown', 'filtered_by_status', 'by_series', 'series_list', 'series',
-           'series_fee_changes', 'events', 'event', 'markets', 'archived', 'market', 'book_of', 'orderbook',
-           'orderbooks', 'trades_between', 'trades', 'account_limits', 'api_keys', 'endpoint_costs', 'balance',
-           'positions', 'fills', 'transfers', 'settlements', 'order_of', 'resting_value', 'netting', 'orders', 'order',
-           'ahead', 'queue_position', 'queue_positions', 'groups', 'group']
+           'user_data_timestamp', 'history_ms', 'shown', 'about_event', 'about_series', 'filtered_by_status',
+           'by_series', 'series_list', 'series', 'series_fee_changes', 'events', 'event', 'markets', 'archived',
+           'market', 'book_of', 'orderbook', 'orderbooks', 'trades_between', 'trades', 'account_limits', 'api_keys',
+           'endpoint_costs', 'balance', 'positions', 'fills', 'transfers', 'settlements', 'order_of', 'resting_value',
+           'netting', 'orders', 'order', 'ahead', 'queue_position', 'queue_positions', 'groups', 'group']
 
 # %% ../../nbs/sandbox/19_rest_reads.ipynb #08e1f349
 import re
@@ -84,6 +84,7 @@ def exchange_status(c: Call) -> Answer:
 
 def exchange_schedule(c: Call) -> Answer:
     "GET /exchange/schedule"
+    if told := c.day.market_data.about.get("/exchange/schedule"): return 200, told
     days = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
     week: Json = {d: [{"open_time": "00:00", "close_time": "00:00"}] for d in days}
     week["thursday"] = [{"open_time": "00:00", "close_time": "03:00"}, {"open_time": "05:00", "close_time": "00:00"}]
@@ -107,7 +108,18 @@ def history_ms(c: Call) -> int:
 
 def shown(c: Call, m: Market) -> Json:
     "A market as it trades now"
-    return market_json(m, c.day.market_data.figures(m.ticker), c.day.market_data.terms(m.ticker))
+    data = c.day.market_data
+    return market_json(m, data.figures(m.ticker), data.terms(m.ticker)) | data.about.get(m.ticker, {})
+
+
+def about_event(c: Call, markets: list[Market]) -> Json:
+    "An event"
+    return event_json(markets) | c.day.market_data.about.get(markets[0].event_ticker, {})
+
+
+def about_series(c: Call, m: Market) -> Json:
+    "The series of a market"
+    return series_json(m) | c.day.market_data.about.get(m.series_ticker, {})
 
 
 def filtered_by_status(markets: Iterable[Market], status: str) -> list[Market]:
@@ -125,19 +137,21 @@ def by_series(c: Call) -> dict[str, list[Market]]:
 # %% ../../nbs/sandbox/19_rest_reads.ipynb #373e79d0
 def series_list(c: Call) -> Answer:
     "GET /series"
-    every = [series_json(ms[0]) for ms in by_series(c).values()]
+    every = [about_series(c, ms[0]) for ms in by_series(c).values()]
     return 200, {"series": [s for s in every if c.query.text("category") in ("", s["category"])]}
 
 
 def series(c: Call) -> Answer:
     "GET /series/{series_ticker}"
     if (markets := by_series(c).get(c.args["series_ticker"])) is None: raise fault(404, "not_found")
-    return 200, {"series": series_json(markets[0])}
+    return 200, {"series": about_series(c, markets[0])}
 
 
 def series_fee_changes(c: Call) -> Answer:
     "GET /series/fee_changes"
-    return 200, {"series_fee_change_arr": []}
+    told = c.day.market_data.about.get("/series/fee_changes", {}).get("series_fee_change_arr")
+    found = [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
+    return 200, {"series_fee_change_arr": [f for f in found if c.query.text("series_ticker") in ("", f.get("series_ticker"))]}
 
 # %% ../../nbs/sandbox/19_rest_reads.ipynb #7a5ea44b
 def events(c: Call) -> Answer:
@@ -154,14 +168,14 @@ def events(c: Call) -> Answer:
     rows, cursor = page(list(groups.values()), keep, c.query.limit(200, 200), c.query.text("cursor"))
     nested = c.query.flag("with_nested_markets")
     return 200, {"cursor": cursor, "events": [
-        event_json(ms) | ({"markets": [shown(c, m) for m in ms]} if nested else {}) for ms in rows]}
+        about_event(c, ms) | ({"markets": [shown(c, m) for m in ms]} if nested else {}) for ms in rows]}
 
 
 def event(c: Call) -> Answer:
     "GET /events/{event_ticker}"
     markets = [m for m in c.markets.values() if m.event_ticker == c.args["event_ticker"]]
     if not markets: raise fault(404, "not_found")
-    about, each = event_json(markets), [] if c.query.flag("exclude_markets") else [shown(c, m) for m in markets]
+    about, each = about_event(c, markets), [] if c.query.flag("exclude_markets") else [shown(c, m) for m in markets]
     if c.query.flag("with_nested_markets"): return 200, {"event": about | {"markets": each}, "markets": []}
     return 200, {"event": about, "markets": each}
 

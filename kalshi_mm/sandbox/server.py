@@ -9,7 +9,7 @@ __all__ = ['TICK_S', 'SERIES', 'Address', 'Sandbox', 'build', 'Member', 'Announc
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
 from itertools import count
@@ -26,6 +26,7 @@ from .execution import WINDOW_MS
 from .incentives import Incentives, NewEvent
 from .matching import Exchange
 from .recorded import RecordedDay, Row
+from .responses import Json
 from .rest_reads import BASE
 from .simulated import SimulatedDay
 from .state import Ids, State
@@ -71,16 +72,18 @@ class Sandbox:
         incentives: Incentives | None = None,  # None for an exchange without programmes of its own
         gross_balance: bool = True,  # the balance holds what resting orders reserve
         wall_ms: Callable[[], int] = wall_ms,  # UTC
+        doors: Mapping[str, Callable[[], Json]] | None = None,  # by path: more that this machine may ask for
     ):
         self.exchange, self.keys, self.faults, self._state = exchange, keys, faults or Faults(), state
         self._clock = SkewedClock(wall_ms)
         self.day = TradingDay(exchange, traffic, clock, self._clock.now, following=following, others=others, tape=tape,
                               commit=state.commit if state else None, read_lag_ms=read_lag_ms, incentives=incentives,
                               gross_balance=gross_balance)  # fmt: skip
-        self._endpoints = Endpoints(self.day, keys, tier, self.faults, self._clock, heartbeat_s, queue)
+        self._endpoints = Endpoints(self.day, keys, tier, self.faults, self._clock, heartbeat_s, queue, doors)
         self.day.publisher.on_published = self._endpoints.wake
         self._port = Port()
         self._pump: asyncio.Task[None] | None = None
+        self._nudged = asyncio.Event()
         self._restarting: asyncio.Task[None] | None = None
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> Address:
@@ -109,7 +112,16 @@ class Sandbox:
         while True:
             self.faults.on_tick(self, self._clock.true_ms() - began_ms)
             wait_ms = 0 if self.day.step() else self.day.wait_ms()
-            await asyncio.sleep(TICK_S if wait_ms is None else min(TICK_S, wait_ms / 1000))
+            if wait_ms == 0:
+                await asyncio.sleep(0)
+                continue
+            wait_s = TICK_S if wait_ms is None else min(TICK_S, wait_ms / 1000)
+            with contextlib.suppress(TimeoutError): await asyncio.wait_for(self._nudged.wait(), wait_s)
+            self._nudged.clear()
+
+    def nudge(self) -> None:
+        "Let the day look at once what is due, because its traffic has heard something"
+        self._nudged.set()
 
     # levers for faults
     @property

@@ -378,3 +378,9 @@ class Session:
     def fail(self, code: int) -> None:
         "End all subscriptions with a terminal error"
         for sub in list(self._subs.by_sid.values()): self._subs.end(sub, code)
+
+    def fail_books(self, tickers: Iterable[str], now_ms: int) -> None:
+        "End the subscriptions to these books with a channel error"
+        self._outbox.now_ms, lost = now_ms, set(tickers)
+        for sub in list(self._subs.by_sid.values()):
+            if sub.channel == "orderbook_delta" and lost & (sub.tickers or set()): self._subs.end(sub, 10)

@@ -128,6 +128,8 @@ class MarketData:
 
     def __init__(self, exchange: Exchange, tape: Tape, time: DayTime, calendar: Calendar):
         self._exchange, self._tape, self._time, self._calendar = exchange, tape, time, calendar
+        self.withheld: set[str] = set()  # markets whose books aren't known at present, and aren't shown
+        self.about: dict[str, Json] = {}  # by ticker or path: fields to tell in place of our own
 
     def shard(self, ticker: str) -> int:
         "The shard that trades a market"
@@ -152,8 +154,8 @@ class MarketData:
         return self._tape.history(ticker).last[0]
 
     def snapshot(self, ticker: str) -> Update | None:
-        "A market's book; None if there is no such market"
-        if not self._exchange.lists(ticker): return None
+        "A market's book; None if there is no such market, or its book is withheld"
+        if ticker in self.withheld or not self._exchange.lists(ticker): return None
         return snapshot(ticker, *self._exchange.levels(ticker), self._tape.history(ticker).clock)
 
     def quote(self, ticker: str) -> Update | None:
@@ -190,6 +192,7 @@ class Publisher:
         for h in happenings if listeners else ():
             if isinstance(h, BookChange | TradePrint): touched[h.ticker] = None
             elif isinstance(h, AccountFill | OrderChange | PositionChange | GroupChange) and h.account not in listeners: continue
+            if isinstance(h, BookChange) and h.ticker in self._data.withheld: continue
             for update in self._rendered(h):
                 for s in self.sessions: s.publish(update, now)
         for ticker in touched:
@@ -229,8 +232,10 @@ class Events:
         self._following: dict[str, Iterator[Traffic]] = {}  # by series: the days that aren't planned yet
         for days in map(iter, series):
             if (first := next(days, None)) is None: continue
-            self._following[first.markets[0].series_ticker] = days
-            self._plan(first)
+            if first.markets:
+                self._following[first.markets[0].series_ticker] = days
+                self._plan(first)
+            else: self.traffic[""] = first
 
     def _plan(self, traffic: Traffic | None) -> None:
         "Plan the rest of an event, and if it is already listed the next one, too"
@@ -250,9 +255,10 @@ class Events:
         self._plan(next(self._following[series], None))
 
     def due_traffic(self) -> tuple[int, str] | None:
-        "Time and event of the traffic's next act; None without trading or traffic"
-        if not (self._exchange.exchange_active and self._exchange.trading_active): return None
-        return min(((ms, e) for e, t in self.traffic.items() if (ms := t.next_ms()) is not None), default=None)
+        "Time and event of the traffic's next act; None without traffic, or without trading unless the traffic decides on that"
+        trading = self._exchange.exchange_active and self._exchange.trading_active
+        return min(((ms, e) for e, t in self.traffic.items() if (trading or not e) and (ms := t.next_ms()) is not None),
+                   default=None)
 
     def next_ms(self) -> int | None:
         "Market day time of the next act of traffic or of the calendar"
@@ -283,6 +289,7 @@ class TradingDay:
         gross_balance: bool = True,  # the balance holds what resting orders reserve
     ):
         self.gross_balance = gross_balance
+        self._known: set[str] = set()  # withheld books that are shown from the next publication on
         self.exchange, self.clock, self.read_lag_ms = exchange, clock, read_lag_ms
         self.incentives = incentives or Incentives(exchange)
         self.cutoff_ms: int | None = None  # UTC: what is older is found among the historical lists only; None: 90 days ago
@@ -296,7 +303,8 @@ class TradingDay:
         self._events = Events(exchange, self.calendar, (chain([traffic], following), *others))
         self.calendar.plan_pause(self.time.day_ms())
         for t in self._events.traffic.values():  # those of an exchange that has been going on
-            for m in t.markets if exchange.lists(t.markets[0].ticker) else (): self.incentives.listed(m, self.time.day_ms())
+            for m in t.markets:
+                if exchange.lists(m.ticker): self.incentives.listed(m, self.time.day_ms())
         while (due := self.calendar.next()) and due[0] <= self.time.day_ms() and due[2] == "listed": self._enter_stage(due[1])
         self.publish()
 
@@ -366,6 +374,26 @@ class TradingDay:
         self.calendar.decide(event, at_ms)
         self.publish()
 
+    def withhold(self, tickers: Iterable[str]) -> None:
+        "End the subscriptions to these books, and show them to nobody until `show`"
+        gone, now = set(tickers), self.now()
+        self._known -= gone
+        new = gone - self.market_data.withheld
+        self.market_data.withheld |= new
+        for s in self.sessions: s.fail_books(new, now)
+        if new: self.publisher.on_published()
+
+    def show(self, tickers: Iterable[str]) -> None:
+        "Show books again once all that has happened is published, first as snapshots"
+        self._known |= self.market_data.withheld.intersection(tickers)
+
+    def _show(self, now: int) -> None:
+        known, self._known = sorted(self._known), set()
+        self.market_data.withheld.difference_update(known)
+        for update in filter(None, map(self.market_data.snapshot, known)):
+            for s in self.sessions: s.publish(update, now)
+        self.publisher.on_published()
+
     def _repr_html_(self) -> str: return self.market_data._repr_html_()
 
     def publish(self) -> None:
@@ -373,6 +401,7 @@ class TradingDay:
         now, happenings = self.now(), self.exchange.take()
         self._commit(happenings)
         self.publisher.publish(happenings, now)
+        if self._known: self._show(now)
 
 # %% ../../nbs/sandbox/18_trading_day.ipynb #29492f4c
 def audit(exchange: Exchange, account: str) -> Json:

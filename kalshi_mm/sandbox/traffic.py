@@ -322,7 +322,7 @@ def take(exchange: Exchange, account: str, ticker: str, side: Side, limit: Price
 class Traffic(Protocol):
     "The traders in a day's markets, apart from the clients"
 
-    markets: tuple[Market, ...]  # the event, in market day time
+    markets: tuple[Market, ...]  # the event, in market day time; empty for traffic that lists and settles markets itself
 
     def next_ms(self) -> int | None:
         "Market day time of the next act; None when there is none left"

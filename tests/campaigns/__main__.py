@@ -1,4 +1,4 @@
-"The command: `python -m tests.campaigns faults|crash|kill|soak|used|reach`"
+"The command: `python -m tests.campaigns faults|crash|kill|shadow|soak|used|reach`"
 import asyncio
 import json
 import os
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from . import crash, faults, kill, reach, soak, used
+from . import crash, faults, kill, reach, shadow, soak, used
 from .stage import Case, Story
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -123,7 +123,7 @@ def command(what: ModuleType) -> None:
         campaign(what, runs, seed, jobs, json, keep, only)
 
 
-for module in (faults, crash, kill, soak, used): command(module)
+for module in (faults, crash, kill, shadow, soak, used): command(module)
 
 
 @app.command("reach", help=(reach.__doc__ or "").split("\n")[0])

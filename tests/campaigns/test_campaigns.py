@@ -11,7 +11,7 @@ from kalshi_mm.model.types import Side
 from kalshi_mm.sandbox.fault_catalogue import CATALOGUE
 from kalshi_mm.sandbox.matching import NewOrder
 from kalshi_mm.sandbox.server import ACCOUNT
-from tests.campaigns import crash, faults, kill, reach, soak, used
+from tests.campaigns import crash, faults, kill, reach, shadow, soak, used
 from tests.campaigns.stage import Stage, Story, Wrong
 
 
@@ -28,7 +28,7 @@ def ran(work: Callable[[Path, Random, Story], Awaitable[dict[str, Any]]], folder
 
 
 def test_the_same_seed_chooses_the_same_runs():
-    for campaign in (faults, crash, kill, soak, used):
+    for campaign in (faults, crash, kill, shadow, soak, used):
         chosen = [[(c.name, c.seed) for c in campaign.cases(campaign.USUAL, 5)] for _ in range(2)]
         assert chosen[0] == chosen[1] and len({seed for _, seed in chosen[0]}) == campaign.USUAL
     assert set(CATALOGUE) <= {c.name for c in faults.cases(faults.USUAL, 5)}
@@ -86,3 +86,12 @@ def test_a_kill_leaves_nothing_resting_and_its_time_is_told(tmp_path: Path):
 def test_hours_pass_in_seconds_and_the_process_is_looked_at(tmp_path: Path):
     figures = ran(partial(soak.week, 4, 1440.0), tmp_path)
     assert figures["looks"][-1]["rss_mb"] > 0 and figures["looks"][-1]["tasks"] > 0
+
+
+def test_a_shadow_has_the_books_of_its_source_after_every_message(tmp_path: Path):
+    figures = ran(partial(shadow.books, 2_000), tmp_path)
+    assert figures["messages"] >= 2_000 and figures["prints"] and figures["whole_books"] >= 6
+
+
+def test_a_shadow_hears_the_life_of_markets(tmp_path: Path):
+    assert len(ran(shadow.life, tmp_path)["seconds"]) == 9

@@ -1,16 +1,39 @@
 "The books of all markets: what is told, what is marked, whose the best prices are, and what makes a book wrong"
+from typing import Any
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec import structs
 
 from kalshi_mm.maker.audit import turned
 from kalshi_mm.maker.books import Books
+from kalshi_mm.maker.maker import MarketMaker
 from kalshi_mm.maker.market_state import MarketState
 from kalshi_mm.maker.orders import Orders
+from kalshi_mm.maker.parameters import Config
 from kalshi_mm.model.fees import FeeSchedule
-from kalshi_mm.model.messages import Amend, BookDelta, BookRead, BookSnapshot, BookStale, OrderPlaced, Place
+from kalshi_mm.model.messages import (
+    AccountRead,
+    Amend,
+    BookDelta,
+    BookRead,
+    BookSnapshot,
+    BookStale,
+    Cancel,
+    Command,
+    Connection,
+    Decide,
+    MarketListed,
+    OrderAmended,
+    OrderCanceled,
+    OrderPlaced,
+    Place,
+)
 from kalshi_mm.model.numbers import CENT, ONE, Count, Price
 from kalshi_mm.model.types import Market, Position, Side, TickGrid
 from kalshi_mm.orderbook import OrderBook
+from kalshi_mm.strategy.spread_capture import Params, SpreadCapture
 
 T = 1_700_000_000_000
 Levels = tuple[tuple[Price, Count], ...]
@@ -155,3 +178,51 @@ def test_a_first_mark_from_one_side_is_made_only_for_what_is_held_and_the_worst_
     desk.x.position = Position("X", net)
     desk.books.value(desk.x, T + 7)
     assert (desk.x.mark, desk.x.marked_ms) == (mark, T + 7)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.booleans())
+def test_a_change_behind_the_best_prices_wakes_nobody_and_changes_no_action(data: st.DataObject, tagged: bool):
+    "Two cores, of which one looks again at every change of a level, send the same orders"
+    fields = Market("X", "E", "S", "", "active", 0, T + 10**9, TickGrid.of([(0, ONE, CENT)]))
+    cores = [MarketMaker(SpreadCapture(Params()), Config("s")) for _ in range(2)]
+    cores[1].books.deep = True
+    levels = {(side, price): 500 for side, prices in ((Side.BID, (4000, 4100)), (Side.ASK, (4900, 5000))) for price in prices}
+    bids, asks = (tuple((p, n) for (s, p), n in levels.items() if s is side) for side in Side)
+    events = [Connection(T, True), MarketListed(T, fields), BookSnapshot(T, "X", bids, asks), Command(T, "start", "test"),
+              AccountRead(T, T, 0, (), (), (), 10**10), Decide(T)]  # fmt: skip
+    live: dict[str, tuple[Side, Price, Count]] = {}
+    sent: list[Any] = []
+    placed = 0
+
+    def shows(now: int, order: str, delta: Count) -> None:
+        if tagged and delta: both(BookDelta(now, "X", *live[order][:2], delta, now, order))
+
+    def both(event: Any) -> None:
+        one, other = (core.handle(event) for core in cores)
+        assert one == other, event
+        sent.extend(one)
+
+    for event in events: both(event)
+    for n in range(1, data.draw(st.integers(5, 30))):
+        now = T + 40 * n
+        side = data.draw(st.sampled_from([Side.BID, Side.ASK]))
+        price = data.draw(st.sampled_from([3900, 4000, 4100, 4200] if side is Side.BID else [4800, 4900, 5000, 5100]))
+        had = levels.get((side, price), 0)
+        delta = data.draw(st.sampled_from([200, 500] + [-had] * (had > 0)))
+        levels[side, price] = had + delta
+        both(BookDelta(now, "X", side, price, delta, now))
+        both(Decide(now))
+        taken, sent[:] = [a for a in sent if isinstance(a, Place | Amend | Cancel)], []
+        for a in taken:
+            i = a.client_order_id
+            if i in live: shows(now, i, -live[i][2])
+            if isinstance(a, Cancel): both(OrderCanceled(now, i, a.order_id, live.pop(i)[2]))
+            else:
+                live[i] = a.side, a.price, a.count
+                shows(now, i, a.count)
+                if isinstance(a, Place): both(OrderPlaced(now, i, f"o-{i}", 0, a.count))
+                else: both(OrderAmended(now, i, a.order_id, a.count))
+                placed += 1
+        both(Decide(now + 1))
+    assert placed

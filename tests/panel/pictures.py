@@ -375,4 +375,5 @@ def states(s: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "kill is late": changed(s, {"state": "killed"}, kill=kill, orders=s["orders"][:2]),
         "killed": changed(killed, {"state": "killed"}, kill=kill | {"verified_ms": NOW - 3_790, "resting": 0}),
         "live, stopped": changed(off, {"state": "stopped"}, env="prod"),
+        "shadow, running": changed(s, env="shadow"),
     }

@@ -1,0 +1,1 @@
+"The real market, no money: a sandbox that repeats another exchange"
