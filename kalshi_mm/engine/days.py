@@ -7,7 +7,7 @@ __all__ = ['DayFigures', 'DayStore']
 
 # %% ../../nbs/engine/06_days.ipynb #b8505cd2
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import msgspec
@@ -31,20 +31,32 @@ class DayFigures:
     ):
         self.session, self.rule = session, rule
         self._worst: dict[str, Money] = {}  # by event: the lowest profit in the worst outcome so far
+        self._moves: dict[str, int] = {}  # by event: how often it had traded or paid when its line was last made
 
-    def rows(self, maker: MarketMaker) -> list[SessionDay]:
+    def moved(self, maker: MarketMaker) -> list[SessionDay]:
+        "The lines of the events that have traded or paid since their line was last made"
+        moves = {event: _moves(maker, tickers) for event, tickers in maker.markets.events.items()}
+        return self.rows(maker, {e for e, n in moves.items() if n != self._moves.get(e, 0)})
+
+    def rows(
+        self,
+        maker: MarketMaker,
+        of: Set[str] | None = None,  # events; None: all of them
+    ) -> list[SessionDay]:
         "The lines as they are now"
+        if of is not None and not of: return []
         programmes = _programmes(maker)
         found = []
         for event, tickers in maker.markets.events.items():
-            slots = [maker.slots[t] for t in tickers]
-            if not any(s.fills or s.quoting_ms or s.position.net or s.split != _NOTHING for s in slots): continue
+            if of is not None and event not in of: continue
+            slots, self._moves[event] = [maker.slots[t] for t in tickers], _moves(maker, tickers)
+            if not any(s.fills or s.quoting_ms or s.position.net or s.profit.settlement or s.profit.drift for s in slots):
+                continue
             found.append(self._row(maker, event, slots, programmes.get(event, (0, 0, 0))))
         return found
 
     def _row(self, maker: MarketMaker, event: str, slots: list[MarketState], programmes: tuple[Money, int, int]) -> SessionDay:
-        split, speed = Split(), maker.live.market_ms_per_s
-        for s in slots: split += s.split
+        split, speed = _together([s.split for s in slots]), maker.live.market_ms_per_s
         if (risk := maker.markets.totals.events.get(event)) is not None:
             self._worst[event] = min(self._worst.get(event, 0), risk.held)
         close_ms = max(s.market.close_ms for s in slots)
@@ -55,7 +67,15 @@ class DayFigures:
         )  # fmt: skip
 
 
-_NOTHING = Split()
+def _moves(maker: MarketMaker, tickers: list[str]) -> int:
+    "How often the markets of an event have traded or paid"
+    return sum([maker.slots[t].fills + (maker.slots[t].market.paid is not None) for t in tickers])
+
+
+def _together(parts: list[Split]) -> Split:
+    "The sum of the splits of an event's markets; with each fill, so it makes no sum in between"
+    return Split(sum([p.captured for p in parts]), sum([p.exits for p in parts]), sum([p.drift for p in parts]),
+                 sum([p.settlement for p in parts]), sum([p.fees for p in parts]), sum([p.before for p in parts]))
 
 
 def _programmes(maker: MarketMaker) -> dict[str, tuple[Money, int, int]]:

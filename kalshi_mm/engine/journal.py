@@ -348,6 +348,14 @@ class Journal:
         self.commit(through=not changed.keys() <= _AGAIN)
         self._state = now
 
+    def remember_moves(self, marks: dict[str, Price], days: Iterable[SessionDay]) -> None:
+        "Queue the marks and the lines of events that have just traded, to be committed with their fills"
+        body = _encode(marks).decode()
+        if self._record: self._record.add(b"=", _encode({"marks": body}))
+        self._database.add("INSERT OR REPLACE INTO state VALUES (?, ?)", "marks", body)
+        self._state["marks"] = body
+        self.days.keep(days, self.session, {})
+
     def keep_statement(self, statement: Statement, ties: list[Tie]) -> None:
         "Commit a statement of the account, and the last ties"
         for name, value in (("statement", _encode(statement)), ("ties", _encode(ties))):

@@ -96,8 +96,9 @@ class Loop:
         "Commit the journal, look at the latch, then let the actions out"
         second = self._state.due
         try:
-            if second or self._state.changed: self._state.keep()  # one transaction: the next session begins where this ends
-            else: self._journal.commit()
+            self._state.keep_moves()  # in one transaction with the fills: the next session begins where this one ends
+            self._journal.commit()
+            if second or self._state.halts_changed: self._state.keep()
         except JournalError as e: self._fault.declare(str(e))
         if second:
             if changed := self._changed_files():

@@ -16,6 +16,7 @@ from .notices import Notices
 from ..maker.maker import MarketMaker
 from ..maker.orders import Working
 from ..model.messages import Restored
+from ..model.numbers import Price
 from ..risk.event_days import SessionDay
 from ..strategy.presets import Preset
 
@@ -44,6 +45,7 @@ class SessionState:
         self._kept_ms, self._changes = 0, 0  # and how often a position or a status had changed then
         self._figures = DayFigures(maker.config.session, rule)
         self.days: list[SessionDay] = []  # what this session has made of each event, as last kept
+        self._marks: dict[str, Price] = {}  # as last kept
 
     def begin(
         self,
@@ -79,9 +81,21 @@ class SessionState:
         return self._now_ms() - self._kept_ms > _KEEP_EVERY_MS
 
     @property
-    def changed(self) -> bool:
-        "Whether a halt has begun or ended, or a position has changed, since the last time"
-        return self._maker.halts.active.keys() != self._halts or self._changes != self._maker.markets.totals.changes
+    def halts_changed(self) -> bool:
+        "Whether a halt has begun or ended since the last time"
+        return self._maker.halts.active.keys() != self._halts
+
+    def keep_moves(self) -> None:
+        "Queue what the next session needs to know of fills and payments, to be committed with them"
+        if self._changes == (changes := self._maker.markets.totals.changes): return
+        self._changes, maker = changes, self._maker
+        if not (rows := self._figures.moved(maker)): return
+        events, known = {r.event for r in rows}, {(r.session, r.event): r for r in self.days}
+        held = {t: s for t, s in maker.slots.items() if s.position.net}
+        now = {t: s.mark for t, s in held.items() if s.mark is not None and s.market.event_ticker in events}
+        self._marks = {t: mark for t, mark in self._marks.items() if t in held} | now
+        self.days = list((known | {(r.session, r.event): r for r in rows}).values())
+        self._journal.remember_moves(self._marks, rows)
 
     def keep(self) -> None:
         "Commit what the next session needs, and tell which halts are over; JournalError if the disk won't"
@@ -89,7 +103,7 @@ class SessionState:
         maker, halts = self._maker, self._maker.halts.active
         for key in self._halts - halts.keys(): self._notices.alert("info", f"{key} is over")
         self._halts = set(halts)
-        marks = {t: s.mark for t, s in maker.slots.items() if s.mark is not None and s.position.net}
+        self._marks = marks = {t: s.mark for t, s in maker.slots.items() if s.mark is not None and s.position.net}
         paused = {t: s.paused for t, s in maker.slots.items() if s.paused}
         first, now, self.days = self._configured, maker.live.values(), self._figures.rows(maker)
         self._journal.remember(maker.day, marks, [h for h in halts.values() if h.latched], paused, maker.reduce_only,

@@ -170,7 +170,7 @@ def halts_table(sessions: Sequence[SessionFacts]) -> Table:
 
 # %% ../../nbs/research/18_report_tables.ipynb #ae3f6558
 NO_DEPTH = "Liquidity programmes are not scored: only best prices are known here, and a share needs the depth of the book."
-NO_ORDERS = "Liquidity programmes are not scored: a shadow session has no order in the book, so it has no share."
+NO_ORDERS = "Liquidity programmes are not scored: in a shadow none of our orders stands in the real book, which alone is scored."
 
 
 def programmes_table(sessions: Sequence[SessionFacts]) -> Table:
