@@ -15,6 +15,7 @@ from msgspec import Struct, ValidationError, structs
 from ..engine.journal import Journal
 from ..engine.strategies import promised, rule_of
 from ..model.numbers import KalshiMMError, Money, dollars
+from .known_error import shadow_error
 from .markouts import MarkedFill
 from .observer import Observed, SessionFacts
 from .replay import all_sessions, core_of, find_session
@@ -160,7 +161,9 @@ def session_report(
         least = stop.get("below", "0")
         notes.append(f"It stands down after {stop['days']} event days, if the interval's lower end is below {least} c a contract")
     else: notes.append("No stop rule is set: a preset may have one, [stand_down] with days and below")
-    title = f"kalshi_mm: {len(facts)} session{'' if len(facts) == 1 else 's'} on {facts[-1].env}"
+    env = facts[-1].env
+    if env == "shadow": notes.insert(0, f"A shadow: no order left the machine, fills are estimates. Measured: {shadow_error()}")
+    title = f"kalshi_mm: {len(facts)} session{'' if len(facts) == 1 else 's'} on {'SHADOW' if env == 'shadow' else env}"
     return Report(title, now_ms, told, earned, promise, tables, facts, days, [*notes, *more])
 
 
