@@ -111,10 +111,13 @@ class DayStore:
         return {s: msgspec.json.decode(body, type=dict[str, int]) for s, body in self._read("SELECT session, body FROM odd")}
 
     def missing(self) -> list[str]:
-        "Sessions that have traded and have no line: of before there were days, or lost with a broken database"
-        sql = "SELECT id FROM sessions WHERE id IN (SELECT session FROM fills)"
-        kept = {r.session for r in self.rows()}
-        return [s for (s,) in self._database.connection.execute(f"{sql} ORDER BY rowid") if s not in kept]
+        """Sessions that have traded and have no line, of before there were days or lost with a broken database; and those that
+        died between the record of a fill and its line"""
+        fills: dict[str, int] = {}
+        for r in self.rows(): fills[r.session] = fills.get(r.session, 0) + r.fills
+        sql = "SELECT id, ended_ms, count(*) FROM sessions JOIN fills ON fills.session = id GROUP BY id ORDER BY sessions.rowid"
+        traded = self._database.connection.execute(sql)
+        return [s for s, ended_ms, n in traded if s not in fills or (ended_ms is None and n > fills[s])]
 
     def _read(self, sql: str) -> list[tuple[Any, ...]]:
         try: return list(self._database.connection.execute(sql))

@@ -15,8 +15,8 @@ from .format import NONE, count, money, short_ticker
 Json = Mapping[str, Any]
 
 # %% ../../nbs/panel/04_event_days.ipynb #1a3bde87
-DAY_COLUMNS = ("day", "event", "profit", "spread", "exits", "drift", "settled", "fees", "contracts", "fills", "held",
-               "worst case", "programmes")  # fmt: skip
+DAY_COLUMNS = ("day", "event", "profit", "contracts", "fills", "held", "worst case", "spread", "exits", "drift", "settled",
+               "fees", "programmes")  # fmt: skip
 
 
 def row(d: Json) -> list[str]:
@@ -25,8 +25,8 @@ def row(d: Json) -> list[str]:
     fees, accrued = d["split"]["fees"], d["accrued"]
     paid = money(f"-{fees}", sign=True) if parse_money(fees) > 0 else money(fees)
     held, programmes = NONE if d["over"] else count(d["held"]), money(accrued) if parse_money(accrued) else NONE
-    return [d["day"], short_ticker(d["event"]), money(d["profit"], sign=True), *parts, paid, count(d["contracts"]),
-            str(d["fills"]), held, money(d["worst"], sign=True), programmes]  # fmt: skip
+    return [d["day"], short_ticker(d["event"]), money(d["profit"], sign=True), count(d["contracts"]), str(d["fills"]), held,
+            money(d["worst"], sign=True), *parts, paid, programmes]  # fmt: skip
 
 
 def note(d: Json) -> str:
@@ -47,6 +47,6 @@ def event_days(
     told: Json = s["engine"].get("days") or {}
     found = list(reversed(told.get("days", ())))
     if not found: return {"verdict": "", "sums": [], "columns": list(DAY_COLUMNS), "rows": [], "notes": []}
-    sums = [["all event days", money(told["profit"], sign=True)], ["of them", str(told["count"])], ["rule", told["rule"]]]
+    sums = [["event days", str(told["count"])], ["together", money(told["profit"], sign=True)], ["rule", told["rule"]]]
     return {"verdict": told["verdict"], "sums": sums, "columns": list(DAY_COLUMNS), "rows": [row(d) for d in found],
             "notes": [note(d) for d in found]}  # fmt: skip

@@ -61,8 +61,9 @@ class Middles:
         self,
         ticker: str,
         ms: np.ndarray,  # UTC
-    ) -> np.ndarray:  # cents; 50 before the first row
+    ) -> np.ndarray:  # cents; 50 before the first row, or without any
         "The middles of one market"
+        if ticker not in self._times: return np.full(np.shape(ms), 50.0)
         return self._middles[ticker][np.searchsorted(self._times[ticker], ms, "right")]
 
 # %% ../../nbs/research/06_fill_models.ipynb #8829551e

@@ -278,9 +278,9 @@ class ModelledDay:
         r = t = 0
         rows, takers, exchange = self.rows, self.takers, self.exchange
         self._begin(rows[0][0])
-        never = rows[-1][0] + 1
-        while r < len(rows):
-            row_ms, taker_ms = rows[r][0], takers[t].ms if t < len(takers) else never
+        never = max(rows[-1][0], takers[-1].ms if takers else 0) + 1
+        while r < len(rows) or t < len(takers):
+            row_ms, taker_ms = rows[r][0] if r < len(rows) else never, takers[t].ms if t < len(takers) else never
             arrival_ms, rival_ms = self._arrivals[0][0] if self._arrivals else never, exchange.rivals.next_ms
             due = min(row_ms, taker_ms, arrival_ms, self._decided_ms + self.pause_ms)
             if rival_ms is not None and rival_ms < due: due = max(int(rival_ms), self._now_ms)

@@ -182,15 +182,17 @@ def _price_lines(p: Picture, first: bool) -> list[Any]:
             line("our bid", p.our_bid, SKY, width=2), line("our ask", p.our_ask, ORANGE, width=2)]
 
 
-def _fill_marks(fills: Sequence[MarkedFill], first: bool) -> list[Any]:
+def _fill_marks(fills: Sequence[MarkedFill], named: set[Side]) -> list[Any]:
     go, _ = plotly()
     found = []
     for side, name, color, symbol in ((Side.BID, "bought", BLUE, "triangle-up"), (Side.ASK, "sold", RED, "triangle-down")):
-        of = [f for f in fills if f.fill.side is side]
+        if not (of := [f for f in fills if f.fill.side is side]): continue
         found.append(go.Scatter(
             x=[f.at_ms for f in of], y=[f.fill.price / CENT for f in of], name=name, mode="markers", legendgroup=name,
-            showlegend=first, marker={"color": color, "symbol": symbol, "size": 9, "line": {"color": "#fff", "width": 1}},
+            showlegend=side not in named,
+            marker={"color": color, "symbol": symbol, "size": 9, "line": {"color": "#fff", "width": 1}},
             text=[f"{name} {contracts(f.fill.count)} at {cents(f.fill.price)}<br>{f.reason}" for f in of], hoverinfo="text+x"))
+        named.add(side)
     return found
 
 
@@ -201,10 +203,11 @@ def event_figure(event: str, sessions: Sequence[SessionFacts]) -> Any:
     tickers = sorted(markets, key=lambda t: (markets[t].floor_strike is not None, markets[t].floor_strike or 0, t))
     titles = [*(f"{markets[t].title} ({t.rpartition('-')[2]})" for t in tickers), "Positions", "The event's worst outcome"]
     figure = make_subplots(len(tickers) + 2, 1, shared_xaxes=True, vertical_spacing=0.022, subplot_titles=titles)
+    named = set[Side]()  # in the legend
     for row, ticker in enumerate(tickers, 1):
         p = _joined([s.pictures[ticker] for s in sessions if ticker in s.pictures])
         of = [f for s in sessions for f in s.fills if f.fill.ticker == ticker]
-        for trace in (*_price_lines(p, row == 1), *_fill_marks(of, row == 1)): figure.add_trace(trace, row, 1)
+        for trace in (*_price_lines(p, row == 1), *_fill_marks(of, named)): figure.add_trace(trace, row, 1)
         figure.add_trace(_position_line(p, markets[ticker], row), len(tickers) + 1, 1)
     for trace in _worst_lines(event, sessions): figure.add_trace(trace, len(tickers) + 2, 1)
     _styled(figure, "cents", "", 170 * (len(tickers) + 2) + 80)
@@ -277,7 +280,7 @@ def figures(report: Report) -> Mapping[str, tuple[str, Any]]:  # {name: (title, 
     if any(s.profit for s in report.sessions): drawn["profit"] = "Profit over time", profit_figure(report.sessions)
     if report.days: drawn["days"] = "Event days", days_figure(report.days)
     if report.fills: drawn["markouts"] = "Markouts", markout_figure(report.fills)
-    if report.table("why").rows: drawn["why"] = "Time with a quote, and why without", time_figure(report)
+    if (why := report.find("why")) and why.rows: drawn["why"] = "Time with a quote, and why without", time_figure(report)
     if any(s.looks for s in report.sessions):
         drawn["calibration"] = "Prices against outcomes", calibration_figure(report.sessions)
     if any(share for s in report.sessions for found in s.shares.values() for _, share in found):

@@ -7,6 +7,7 @@ __all__ = ['table_html', 'page', 'write_page']
 
 # %% ../../nbs/research/19_report_page.ipynb #b2fc1acb
 import re
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -47,28 +48,37 @@ def page(report: Report) -> str:  # ReportError without plotly
     plotly()
     from plotly.offline import get_plotlyjs
 
-    drawn, parts = figures(report), [("sessions", "Sessions", table_html(report.table("sessions")))]
-    for name, names in _WITH.items():
-        title, figure = drawn.get(name, (report.table(names[0]).title, None))
-        tables = "".join(_folded(report.table(n), n != names[0] or name in ("days", "markouts")) for n in names)
-        more = "".join(_folded(t, True) for t in report.tables if name == "markouts" and t.name.startswith("markouts by"))
-        parts.append((name, title, (_figure(figure) if figure is not None else "") + tables + more))
+    drawn, parts = figures(report), [(t.name, t.title, table_html(t)) for t in report.tables if t.name == "sessions"]
+    parts += [part for name, names in _WITH.items() if (part := _part(report, drawn, name, names))]
     parts += [(t.name, t.title, table_html(t)) for t in report.tables if t.name in _ALONE]
     sections = [f'<section id="{name}"><h2>{escape(title)}</h2>{html}</section>' for name, title, html in parts]
     events = [(name, title, figure) for name, (title, figure) in drawn.items() if name.startswith("event ")]
-    at = next(n for n, (name, *_) in enumerate(parts, 1) if name == "days")
+    at = next((n for n, (name, *_) in enumerate(parts, 1) if name == "days"), len(parts))
     sections[at:at] = [_event(name, title, figure, n == len(events)) for n, (name, title, figure) in enumerate(events, 1)]
     links = [(n, t) for n, t, _ in parts]
     links[at:at] = [(name.replace(" ", "-"), title) for name, title, _ in events]
     filled = {
-        "title": escape(report.title), "head": escape(report.title).replace("SHADOW", '<mark class="shadow">SHADOW</mark>'),
-        "made": f"Everything up to {time_text(report.made_ms)} UTC",
+        "title": escape(report.title),
+        "head": escape(report.title).replace("SHADOW", '<mark class="shadow">SHADOW</mark>'),
+        "made": f"Everything up to {time_text(report.made_ms)} UTC" if report.made_ms else "",
         "verdict": escape(report.verdict), "notes": "".join(f"<li>{escape(n)}</li>" for n in report.notes),
         "tiles": "".join(_tiles(report)), "links": "".join(f'<a href="#{escape(n)}">{escape(t)}</a>' for n, t in links),
         "body": "".join(sections), "plotly": get_plotlyjs(),
     }  # fmt: skip
     template = (files("kalshi_mm.research") / "report.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda m: filled[m[1]], template)
+
+
+def _part(
+    report: Report, drawn: Mapping[str, tuple[str, object]], name: str, names: Sequence[str]
+) -> tuple[str, str, str] | None:
+    "A section with a figure and its tables: its name, title and HTML; None if there is neither"
+    tables = [t for n in names if (t := report.find(n))]
+    if name == "markouts": tables += [t for t in report.tables if t.name.startswith("markouts by")]
+    if name not in drawn and not tables: return None
+    title, figure = drawn[name] if name in drawn else (tables[0].title, None)
+    folded = "".join(_folded(t, t is not tables[0] or name in ("days", "markouts")) for t in tables)
+    return name, title, (_figure(figure) if figure is not None else "") + folded
 
 
 def _event(name: str, title: str, figure: object, unfolded: bool) -> str:
@@ -89,11 +99,14 @@ def _folded(t: Table, fold: bool) -> str:
 
 def _tiles(report: Report) -> list[str]:
     "The figures at the head"
-    fills, found = report.fills, [("profit of these sessions", dollars(report.profit))]
-    found.append(("contracts traded", contracts(sum(f.fill.count for f in fills))))
+    found = list[tuple[str, str]]()
+    if report.sessions:
+        found.append(("profit of these sessions", dollars(report.profit)))
+        found.append(("contracts traded", contracts(sum(f.fill.count for f in report.fills))))
     found.append(("a contract realised, by this rule", report.earned.text))
     found.append(("profit of all event days", dollars(sum(d.profit for d in report.days))))
-    found += [("of the time quoted", r[2]) for r in report.table("why").rows if r[0] == QUOTED]
+    why = report.find("why")
+    found += [("of the time quoted", r[2]) for r in (why.rows if why else ()) if r[0] == QUOTED]
     return [f'<div class="tile"><b>{escape(value)}</b><span>{escape(label)}</span></div>' for label, value in found]
 
 

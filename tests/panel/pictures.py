@@ -31,6 +31,18 @@ WIDE = "others {}c/{}c, spread {}c, earns $0.28 a round trip of 10, 1 ticks down
 NARROW = "spread 2c is under the minimum of 5c"
 
 
+SPLIT = {"captured": "6.100000", "exits": "2.300000", "drift": "-1.950000", "settlement": "0.000000", "fees": "0.120000"}
+DAY = {
+    "day": "2026-11-23", "event": "KXHIGHNY-26NOV23", "over": True, "profit": "6.330000", "split": SPLIT, "between": "0.000000",
+    "contracts": "412.00", "fills": 51, "held": "0.00", "worst": "-14.200000", "quoting_s": 88_200, "accrued": "0.000000",
+    "hour_quoted": "", "cents_a_dollar": "", "sessions": 2,
+}  # fmt: skip
+TODAY = {"day": "2026-11-24", "event": "KXHIGHNY-26NOV24", "over": False, "profit": "-1.400000", "held": "60.00", "fills": 12,
+         "accrued": "3.200000", "hour_quoted": "1.600000", "cents_a_dollar": "0.80", "sessions": 1}  # fmt: skip
+DAYS = {"rule": "calm 5c0f1a22", "verdict": "Realised +1.54 c a contract, 1 day: too few days for an interval",
+        "days": [DAY, DAY | TODAY], "profit": "4.930000", "count": 2}  # fmt: skip
+
+
 def dollars(price: int) -> str:
     return f"{price / 100:.4f}"
 
@@ -210,6 +222,7 @@ def session(markets: int = 6, steps: int = STEPS) -> dict[str, Any]:
             "env": "sandbox",
             "rest": "",
             "strategy": "spread_capture",
+            "days": DAYS,
             "pid": 1,
             "began_ms": NOW - 8_047_000,
             "now_ms": NOW,

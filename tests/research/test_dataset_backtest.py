@@ -6,9 +6,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kalshi_mm.datasets.dataset import Dataset
-from kalshi_mm.datasets.layout import CandleRow, QuoteRow, SettlementRow
+from kalshi_mm.datasets.layout import CandleRow, QuoteRow, SettlementRow, TradeRow
 from kalshi_mm.datasets.stream_rows import market_rows
 from kalshi_mm.datasets.writer import Writer
 from kalshi_mm.maker.maker import MarketMaker
@@ -17,8 +19,10 @@ from kalshi_mm.model.messages import BookDelta, BookSnapshot, Event
 from kalshi_mm.model.numbers import CENT, ONE
 from kalshi_mm.model.temperature_markets import event_of
 from kalshi_mm.model.types import Side
-from kalshi_mm.research.dataset_backtest import DatasetDays, backtest, stream_of
+from kalshi_mm.research.data import DataError
+from kalshi_mm.research.dataset_backtest import DatasetDays, backtest, prices_of, stream_of
 from kalshi_mm.research.session_backtest import SessionBacktest
+from kalshi_mm.research.study import play
 from kalshi_mm.research.walk_forward import ResearchError
 from kalshi_mm.strategy.presets import Preset
 from kalshi_mm.strategy.protocol import Quotes, View
@@ -66,6 +70,42 @@ def test_the_models_stand_side_by_side_and_the_head_says_what_they_rest_on(tmp_p
 def test_a_day_without_all_settlements_is_left_out_with_its_reason(tmp_path: Path):
     with pytest.raises(ResearchError, match=f"nothing says what {TICKERS[5]} paid"):
         backtest(Preset(), kept(tmp_path, "quotes", paid=False), "KXHIGHNY")
+
+
+SIDES = st.lists(st.tuples(st.integers(1, 99), st.sampled_from(["bid", "ask"])), min_size=1, max_size=40)
+
+
+@given(SIDES)
+def test_prices_from_trades_are_never_crossed_and_each_trade_is_at_one_of_them(trades: list[tuple[int, str]]):
+    prints = [TradeRow(1000 * n, n, "X", f"t{n}", p * CENT, 100, side, False, None) for n, (p, side) in enumerate(trades)]
+    rows = {ms: (bid, ask) for ms, _, bid, ask in prices_of(prints)}
+    now: tuple[int | None, int | None] = (None, None)
+    for n, (p, side) in enumerate(trades):
+        now = rows.get(n, now)
+        bid, ask = now
+        assert (ask if side == "bid" else bid) == p * CENT
+        assert bid is None or ask is None or bid < ask
+
+
+def test_a_day_of_trades_alone_is_played_with_the_takers_that_were_recorded(tmp_path: Path):
+    with Writer(tmp_path, "test") as writer:
+        for made, row in market_rows(event_of(TICKERS)): writer.add(made, row)
+        for n, t in enumerate(TICKERS): writer.add("settlements", SettlementRow(1000 * OPEN_MS, n, t, LAST[t] * CENT, "no"))
+        for n in range(400):  # bought at 50, sold at 40, by turns
+            ms, side, price = OPEN_MS + 5_000 * n, ("bid", "ask")[n % 2], (50, 40)[n % 2]
+            writer.add("trades", TradeRow(1000 * ms, n, TICKERS[2], f"t{n}", price * CENT, 500, side, False, None))
+        block = TradeRow(1000 * (OPEN_MS + 3_000_000), 999, TICKERS[2], "b", 99 * CENT, 10**9, "bid", True, None)
+        writer.add("trades", block)  # made off the book: nobody's order was met
+    days = DatasetDays(Dataset(tmp_path), "KXHIGHNY")
+    event = days.event(DAY)
+    assert days.kinds(DAY) == ("trades",) and len(event.takers) == 400
+    assert {r[2:] for r in event.rows[1:]} == {(40 * CENT, 50 * CENT)}
+    found = backtest(Preset(), days.data, "KXHIGHNY", models="C")
+    certain, recorded = found.rows
+    assert (certain.model, certain.contracts, recorded.model) == ("C", 0, "T")
+    assert 0 < recorded.contracts <= sum(t.count for t in event.takers) / 100
+    assert "the newest sale counts as the bid" in "\n".join(found.head())
+    with pytest.raises(DataError, match="model T needs recorded trades"): play(event._replace(takers=()), Preset(), "T", 1)
 
 
 class Quiet:

@@ -70,6 +70,16 @@ def test_a_taker_meets_a_better_quote_first_and_never_a_worse_one():
     assert sells(x, 500) == []
 
 
+def test_a_recorded_taker_meets_nothing_at_a_price_that_it_did_not_trade_at():
+    x = exchange()
+    x.row((1, T, 44 * CENT, 50 * CENT))
+    bid(x, 45)
+    x.take(Taker(2, T, Side.ASK, 3 * CONTRACT, 46 * CENT))  # sold at 46: ours was worse
+    assert x.fills == []
+    x.take(Taker(3, T, Side.ASK, 3 * CONTRACT, 44 * CENT))  # sold at 44, so it would have sold at 45
+    assert [(f.fill.price, f.fill.count) for f in x.fills] == [(45 * CENT, 3 * CONTRACT)]
+
+
 def test_a_taker_of_the_other_side_meets_nothing():
     x = exchange()
     bid(x, 45)

@@ -86,7 +86,8 @@ def test_a_whole_session_keeps_its_secrets(exchange, start: Start, tmp_path: Pat
     secrets |= {"a word of an address": WORD, "the control token": token}
     assert len(secrets) > 10
     texts: dict[str, str] = {}
-    for command in (["check", "--alert"], ["kill"], ["replay", where["session"], "--answers"]):
+    for command in (["check", "--alert"], ["kill"], ["replay", where["session"], "--answers"],
+                    ["report", where["session"], "--out", "state/report.html"]):
         texts[" ".join(command)] = said(tmp_path, *command, **env)[1]
     status = get(f"{where['control']}/api/strategy/status", where)
     texts["snapshot"] = json.dumps(get(f"{where['control']}/api/snapshot", where))

@@ -66,7 +66,7 @@ export class Tabs {
       h("p", { "data-testid": "verdict" }, h("b", {}, d.verdict)),
       h("div", { class: "parts" }, ...d.sums.map(([label, text]) => h("span", {}, label, " ", h("b", {}, text)))),
       h("table", { class: "grid" }, headings(d.columns, at => at < 2 ? "l" : ""), h("tbody", {}, ...d.rows.map(row))),
-      h("p", { class: "none" }, "Of all sessions of this account. `kalshi-mm report` has the whole story."));
+      h("p", { class: "none" }, "Of all sessions of this account. The command kalshi-mm report has the whole story."));
   }
   draw_incentives(i) {
     if (!i.sums.length) return this.panes.incentives.replaceChildren(h("p", { class: "none" }, "No liquidity programme runs or is to come in these markets."));
