@@ -108,8 +108,7 @@ async def _live(
     shadow: Shadow, rest: str, ws: str, key: Credentials, series: Sequence[str], serve: Callable[[LiveSource], Awaitable[None]]
 ) -> None:
     client = SourceClient(rest, key)
-    note = logging.getLogger("kalshi_mm.shadow").warning
-    try: await serve(LiveSource(client, ws, series, shadow.hear, shadow.describe, note))
+    try: await serve(LiveSource(client, ws, series, shadow.hear, shadow.describe, shadow.note))
     finally: await client.close()
 
 # %% ../../nbs/cli/04_mirror.ipynb #22695754

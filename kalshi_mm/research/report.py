@@ -16,6 +16,7 @@ from msgspec import Struct, ValidationError, structs
 from ..engine.journal import Journal
 from ..engine.strategies import promised, rule_of
 from ..model.numbers import CENT, CONTRACT, KalshiMMError, Money, cost, dollars
+from .known_error import shadow_error
 from .markouts import MarkedFill
 from .observer import Observed, SessionFacts
 from .replay import all_sessions, core_of, find_session
@@ -222,8 +223,10 @@ def session_report(
         least = stop.get("below", "0")
         notes.append(f"It stands down after {stop['days']} event days, if the interval's lower end is below {least} c a contract")
     else: notes.append("No stop rule is set: a preset may have one, [stand_down] with days and below")
-    if facts[-1].env == "shadow": notes.append(NO_ORDERS)
-    title = f"kalshi_mm: {len(facts)} session{'' if len(facts) == 1 else 's'} on {facts[-1].env}"
+    if facts[-1].env == "shadow":
+        notes += [NO_ORDERS, f"A shadow's fills are estimates; against really trading they were measured: {shadow_error()}"]
+    where = facts[-1].env.upper() if facts[-1].env == "shadow" else facts[-1].env  # nobody takes its figures for money
+    title = f"kalshi_mm: {len(facts)} session{'' if len(facts) == 1 else 's'} on {where}"
     return Report(title, now_ms, told, earned, promise, tables, facts, days, [*notes, *more])
 
 

@@ -58,7 +58,9 @@ def page(report: Report) -> str:  # ReportError without plotly
     links = [(n, t) for n, t, _ in parts]
     links[at:at] = [(name.replace(" ", "-"), title) for name, title, _ in events]
     filled = {
-        "title": escape(report.title), "made": f"Everything up to {time_text(report.made_ms)} UTC" if report.made_ms else "",
+        "title": escape(report.title),
+        "head": escape(report.title).replace("SHADOW", '<mark class="shadow">SHADOW</mark>'),
+        "made": f"Everything up to {time_text(report.made_ms)} UTC" if report.made_ms else "",
         "verdict": escape(report.verdict), "notes": "".join(f"<li>{escape(n)}</li>" for n in report.notes),
         "tiles": "".join(_tiles(report)), "links": "".join(f'<a href="#{escape(n)}">{escape(t)}</a>' for n, t in links),
         "body": "".join(sections), "plotly": get_plotlyjs(),

@@ -36,6 +36,7 @@ class Report(Struct):
     unknown_s: float  # seconds in which some book wasn't known
     unknown: list[str]  # markets whose books aren't known now
     ahead_percent: int  # see `others_book`
+    notes: list[str] = []  # the last words about the source, newest last
 
     def _repr_markdown_(self) -> str: return "\n\n".join(report_lines(self))
 
@@ -68,7 +69,8 @@ def report_lines(report: Report) -> list[str]:
             f"Contracts filled: {told}.",
             f"Heard: {heard.changes} changes of books, {heard.prints} prints{lost}.",
             f"{UNKNOWN} Cancellations in the queue counted at {report.ahead_percent} % of our share.",
-            f"Measured against really trading: {shadow_error()}."]  # fmt: skip
+            f"Measured against really trading: {shadow_error()}.",
+            *(f"Of the source: {note}" for note in report.notes[-3:])]  # fmt: skip
 
 # %% ../../nbs/shadow/06_report.ipynb #e09b9005
 class NoReport(KalshiMMError):

@@ -8,7 +8,9 @@ __all__ = ['CASH', 'DOOR', 'log', 'ShadowError', 'Shadow', 'serve_live', 'serve_
 # %% ../../nbs/shadow/07_server.ipynb #7a668788
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,7 @@ class Shadow:
         self.mirror.on_lost, self.mirror.on_known, self.mirror.on_programmes = self._lost, self._found, self._programmes
         self.mirror.on_event = self._after
         self._texts: dict[str, Texts] = {}
+        self._notes = deque[str](maxlen=20)
         self._unused: list[Programme] = []  # programmes of markets that aren't listed yet
         self.sandbox = Sandbox(self.exchange, self.mirror, self.clock, keys, tier=tier, heartbeat_s=heartbeat_s, wall_ms=wall_ms,
                                incentives=Incentives(self.exchange), doors={DOOR: self._door})  # fmt: skip
@@ -83,12 +86,18 @@ class Shadow:
         self._texts |= texts
         for ticker in texts: self._about(ticker)
 
+    def note(self, text: str) -> None:
+        "Take what people should know of the source"
+        log.warning(text)
+        self._notes.append(f"{datetime.fromtimestamp(self._wall_ms() / 1000, UTC):%H:%M:%S} UTC, {text}")
+
     def report(self) -> Report:
         "What the fills are made of"
         fills = by_kind(self.exchange.ledger(ACCOUNT).fills, self.mirror.others.kinds)
         since = self._wall_ms() - self._unknown_since_ms if self._unknown_since_ms else 0
         unknown = sorted(self.mirror.unknown)
-        return Report(self._source, fills, self.mirror.heard, (self._unknown_ms + since) / 1000, unknown, self._ahead_percent)
+        return Report(self._source, fills, self.mirror.heard, (self._unknown_ms + since) / 1000, unknown, self._ahead_percent,
+                      list(self._notes))  # fmt: skip
 
     def announcement(self, rest: str, ws: str) -> Announcement:
         "What an engine has to know"
