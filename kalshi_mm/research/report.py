@@ -20,7 +20,7 @@ from .known_error import shadow_error
 from .markouts import MarkedFill
 from .observer import Observed, SessionFacts
 from .replay import all_sessions, core_of, find_session
-from .report_tables import NO_DEPTH, NO_ORDERS, Table, tables_of, time_text
+from .report_tables import IN_A_SHADOW, NO_DEPTH, Table, tables_of, time_text
 from ..risk.event_days import EventDay, SessionDay, event_days, realised
 from ..risk.paying import ENOUGH, PerContract, Promise, per_contract, verdict
 from ..risk.profit import Split
@@ -224,7 +224,7 @@ def session_report(
         notes.append(f"It stands down after {stop['days']} event days, if the interval's lower end is below {least} c a contract")
     else: notes.append("No stop rule is set: a preset may have one, [stand_down] with days and below")
     if facts[-1].env == "shadow":
-        notes += [NO_ORDERS, f"A shadow's fills are estimates; against really trading they were measured: {shadow_error()}"]
+        notes += [IN_A_SHADOW, f"A shadow's fills are estimates; against really trading they were measured: {shadow_error()}"]
     where = facts[-1].env.upper() if facts[-1].env == "shadow" else facts[-1].env  # nobody takes its figures for money
     title = f"kalshi_mm: {len(facts)} session{'' if len(facts) == 1 else 's'} on {where}"
     return Report(title, now_ms, told, earned, promise, tables, facts, days, [*notes, *more])
