@@ -18,9 +18,10 @@ from ..datasets.dataset import Dataset
 from ..datasets.layout import LayoutError, MarketRow, SettlementRow, TradeRow
 from ..datasets.playback import best_prices, core_events
 from ..maker.maker import MarketMaker
-from ..model.messages import Action, Command, Connection, Decide, Event, MarketListed
-from ..model.numbers import CENT, Price
-from ..model.types import Fill, Market, Side, TickGrid
+from ..model.messages import Action, Command, Connection, Decide, Event, MarketListed, ProgrammesRead
+from ..model.incentives import worth
+from ..model.numbers import CENT, Money, Price, dollars
+from ..model.types import Fill, Market, Programme, Side, TickGrid
 from .fill_models import Middles, Taker
 from .known_error import known_error, shadow_error
 from .modelled_day import ModelledFill
@@ -120,6 +121,7 @@ class DepthDay(NamedTuple):
 def stream_of(
     events: Iterable[Event],  # books and trades, by time
     markets: Sequence[Market],
+    programmes: Sequence[Programme] = (),  # of liquidity, that run in them
 ) -> Iterator[tuple[Event, Sequence[Action]]]:  # as a session would have recorded it
     "A stream with a decision after each moment; nothing of it is held"
     last_ms = None
@@ -127,6 +129,7 @@ def stream_of(
         if last_ms is None:
             first: list[Event] = [Connection(event.ts_ms, True), *(MarketListed(event.ts_ms, m) for m in markets),
                                   Command(event.ts_ms, "start", "backtest")]  # fmt: skip
+            if programmes: first.append(ProgrammesRead(event.ts_ms, tuple(programmes)))
             for e in first: yield e, ()
         elif event.ts_ms > last_ms: yield Decide(last_ms), ()
         last_ms = event.ts_ms
@@ -140,11 +143,12 @@ def play_depth(
     data: DatasetDays,
     seed: int,
     delay_ms: int = 80,  # from a decision until its order is in the book
+    programmes: Sequence[Programme] = (),  # of liquidity, that run in its markets
 ) -> DepthDay:  # LayoutError
     "Play a day on its depth and trades"
     tickers = {m.ticker for m in event.markets}
     rows = data.data.events("depth", "trades", series=data.series, first=event.day, last=event.day)
-    record = stream_of((e for e in core_events(r for r in rows if r.ticker in tickers)), event.markets)
+    record = stream_of((e for e in core_events(r for r in rows if r.ticker in tickers)), event.markets, programmes)
     delays = [(delay_ms, 2 * delay_ms)]
     played = SessionBacktest(core_of(preset), record, Random(seed), delays=delays, listed=event.markets).run()
     middles, fills = Middles(event.rows), played.exchange.fills
@@ -175,6 +179,7 @@ class Found(NamedTuple):
     rows: Sequence[DaySums]
     kinds: Mapping[date, tuple[str, ...]]  # what each day has
     left_out: Mapping[date, str]  # days that could not be played, and why
+    incentives: Mapping[date, Money | None] = {}  # by our own count, of days with a programme; None without depth to count on
 
     def head(self) -> list[str]:
         "What the figures rest on"
@@ -184,6 +189,9 @@ class Found(NamedTuple):
         lines.append(f"Models: {'; '.join(f'{letter}, {text}' for letter, text in _MODELS.items() if letter in models)}")
         lines += [f"Can't be known from {_CANT[kind]}" for kind in _CANT if kind in best]
         lines += [f"Left out: {day}, {why}" for day, why in self.left_out.items()]
+        for day, money in self.incentives.items():
+            told = "can't be scored without depth" if money is None else f"{dollars(money)} by our own count, not in the profit"
+            lines.append(f"Liquidity programmes on {day}: {told}")
         lines.append(f"Own error of a backtest on depth: {known_error()}")
         lines.append(f"Of a shadow, against really trading: {shadow_error()}")
         return [*lines, "One rule; if others were tried before it, they count, too"]
@@ -205,9 +213,11 @@ def backtest(
     days: Sequence[date] = (),  # empty: all that can be played
     models: str = "CKJ",  # letters of fill models; T is played too where there are trades, and D where there is depth
     seed: int = 1,
+    programmes: Sequence[Programme] = (),  # of liquidity, that ran: they are scored where there is depth
 ) -> Found:  # ResearchError if no day can be played
     "Play a rule on the kept days of a series"
     kept, rows, left_out = DatasetDays(data, series), list[DaySums](), dict[date, str]()
+    incentives = dict[date, Money | None]()
     wanted = [*(days or kept.days)]
     if not wanted: raise ResearchError(f"{data.folder} has no day of {series} with quotes or trades, markets and settlements")
     for day in wanted:
@@ -217,6 +227,11 @@ def backtest(
             continue
         for model in models + "T" * bool(event.takers and "T" not in models):
             rows.append(sums_of(event, play(event, preset, model, seed), "rule", model, seed))
-        if kept.has_depth(day): rows.append(sums_of(event, play_depth(event, preset, kept, seed), "rule", "D", seed))
+        here = [p for p in programmes if p.ticker in event.payments]
+        if here: incentives[day] = None
+        if not kept.has_depth(day): continue
+        played = play_depth(event, preset, kept, seed, programmes=here)
+        rows.append(sums_of(event, played, "rule", "D", seed))
+        if here: incentives[day] = sum(int(worth(e.filing.shares, e.programme)) for e in played.maker.incentives.earned)
     if not rows: raise ResearchError(f"no day could be played: {'; '.join(left_out.values())}")
-    return Found(series, rows, {d: kept.kinds(d) for d in wanted if d not in left_out}, left_out)
+    return Found(series, rows, {d: kept.kinds(d) for d in wanted if d not in left_out}, left_out, incentives)

@@ -133,8 +133,9 @@ def kept_report(
     lines = [SessionDay(r.model, r.day, r.day, r.model, Split(round(r.at_fill * CENT_MONEY), 0,
              round(r.profit * CENT_MONEY) - round(r.at_fill * CENT_MONEY)), round(r.contracts * CONTRACT), r.fills, 0, 0)
              for r in of]  # fmt: skip
+    told = [] if any(line.startswith("Liquidity programmes") for line in head) else [NOT_SCORED]
     return Report(title, 0, f"{verdict(earned, promise)}, under the fill model {of[0].model}", earned, promise, tables, [],
-                  event_days(lines), [*head, NOT_SCORED])  # fmt: skip
+                  event_days(lines), [*head, *told])  # fmt: skip
 
 # %% ../../nbs/research/19_report.ipynb #63b2e3b7
 def read_session(

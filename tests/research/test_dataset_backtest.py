@@ -16,9 +16,9 @@ from kalshi_mm.datasets.writer import Writer
 from kalshi_mm.maker.maker import MarketMaker
 from kalshi_mm.maker.parameters import Config
 from kalshi_mm.model.messages import BookDelta, BookSnapshot, Event
-from kalshi_mm.model.numbers import CENT, ONE
+from kalshi_mm.model.numbers import CENT, CONTRACT, DOLLAR, ONE
 from kalshi_mm.model.temperature_markets import event_of
-from kalshi_mm.model.types import Side
+from kalshi_mm.model.types import Programme, Side
 from kalshi_mm.research.data import DataError
 from kalshi_mm.research.dataset_backtest import DatasetDays, backtest, prices_of, stream_of
 from kalshi_mm.research.session_backtest import SessionBacktest
@@ -134,3 +134,9 @@ def test_a_longer_day_takes_no_more_memory():
     peak_kb(100)  # what is made once
     short, long = peak_kb(1_000), peak_kb(8_000)
     assert long < 1.2 * short + 50, (short, long)
+
+
+def test_a_programme_on_a_day_without_depth_is_said_to_be_unscored(tmp_path: Path):
+    programme = Programme("p", TICKERS[2], OPEN_MS, OPEN_MS + 3_600_000, 20 * DOLLAR, 300 * CONTRACT, 5000)
+    found = backtest(Preset(), kept(tmp_path, "quotes"), "KXHIGHNY", models="C", programmes=[programme])
+    assert found.incentives == {DAY: None} and "Liquidity programmes on 2025-12-10: can't be scored without depth" in found.head()
