@@ -108,7 +108,7 @@ class Sandbox:
 
     async def _run(self) -> None:
         "Let the day pass"
-        began_ms = self._clock.true_ms()
+        began_ms, self._nudged = self._clock.true_ms(), asyncio.Event()  # of this loop: a sandbox may be started in another one
         while True:
             self.faults.on_tick(self, self._clock.true_ms() - began_ms)
             wait_ms = 0 if self.day.step() else self.day.wait_ms()
