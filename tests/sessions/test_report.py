@@ -58,7 +58,11 @@ def decided(stage: Stage) -> None:
 async def over(stage: Stage, engine: Command) -> Any:
     "Wait until an event day is over; what is told of the days then"
     for _ in range(3000):
-        told = await told_days(stage, engine)
+        try: told = await told_days(stage, engine)
+        except FileNotFoundError:  # its token isn't there: it has ended, or is about to leave it
+            assert engine.process.returncode is None, engine.trouble()
+            await asyncio.sleep(0.1)  # between looks at a condition
+            continue
         if any(d["over"] and d["fills"] for d in told["days"]): return told
         await asyncio.sleep(0.1)  # between looks at a condition
     raise AssertionError(f"no event day was over: {told}")
