@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['HOSTS', 'DEFAULT_STRATEGY', 'DEFAULT_GUARDS', 'NO_GUARDS', 'ALIASES', 'SOURCES', 'SECRETS', 'SEARCH', 'Env',
-           'default_state_dir', 'Settings', 'without_source', 'guard_names', 'budgets', 'setting_text', 'SettingsError',
-           'find_env_file', 'env_values', 'misspelt', 'is_path', 'load_settings', 'settings_for_kill']
+           'default_state_dir', 'Settings', 'source_urls', 'public_url', 'without_source', 'guard_names', 'budgets',
+           'setting_text', 'SettingsError', 'find_env_file', 'env_values', 'misspelt', 'is_path', 'load_settings',
+           'settings_for_kill']
 
 # %% ../nbs/02_config.ipynb #8011acec
 import os
@@ -238,18 +239,6 @@ class Settings(BaseSettings):
         return int(self.min_balance * DOLLAR)
 
     @property
-    def public_url(self) -> str:
-        "Address of REST, which shows markets without a key; empty for a sandbox that has yet to be started"
-        if self.kalshi_env is Env.SHADOW: return (self.source_urls or ("", ""))[0]
-        return (self.kalshi_rest_url or HOSTS.get(self.kalshi_env, ("", ""))[0]).rstrip("/")
-
-    @property
-    def source_urls(self) -> tuple[str, str] | None:
-        "Addresses of REST and WebSocket of what a shadow repeats; None for a recording"
-        if self.kalshi_rest_url and self.kalshi_ws_url: return self.kalshi_rest_url.rstrip("/"), self.kalshi_ws_url
-        return HOSTS[Env(self.shadow_source)] if self.shadow_source in SOURCES else None
-
-    @property
     def urls(self) -> tuple[str, str] | None:
         "Addresses of REST and WebSocket; None for a sandbox or a shadow that has yet to be started"
         if self.kalshi_env is Env.SHADOW: return None
@@ -259,6 +248,19 @@ class Settings(BaseSettings):
 
 # %% ../nbs/02_config.ipynb #517e8ef8
 SOURCES = (Env.PROD, Env.DEMO)  # exchanges that a shadow can repeat
+
+
+def source_urls(settings: Settings) -> tuple[str, str] | None:
+    "Addresses of REST and WebSocket of what a shadow repeats; None for a recording"
+    s = settings
+    if s.kalshi_rest_url and s.kalshi_ws_url: return s.kalshi_rest_url.rstrip("/"), s.kalshi_ws_url
+    return HOSTS[Env(s.shadow_source)] if s.shadow_source in SOURCES else None
+
+
+def public_url(settings: Settings) -> str:
+    "Address of REST, which shows markets without a key; empty for a sandbox that has yet to be started"
+    if settings.kalshi_env is Env.SHADOW: return (source_urls(settings) or ("", ""))[0]
+    return (settings.kalshi_rest_url or HOSTS.get(settings.kalshi_env, ("", ""))[0]).rstrip("/")
 
 
 def without_source(settings: Settings) -> Settings:

@@ -25,7 +25,7 @@ from ..client.history import asker
 from ..client.rest import AccountClient, PublicClient
 from ..client.transport import NotFound
 from ..client.venue import VenueError, find_venue
-from ..config import Settings
+from ..config import Settings, public_url
 from ..datasets.recorder import Progress as Recorded
 from ..datasets.recorder import Recorder
 from ..engine.private_files import private_files
@@ -66,7 +66,7 @@ def history(
     """
     need_research()
     settings = settings_of(kalshi_env=env, kalshi_rest_url=rest)
-    if not settings.public_url:
+    if not public_url(settings):
         raise fail("there is no exchange to ask: give --env prod or demo, which need no key here, or the --rest of a sandbox")
     days = day_of(first, "--from"), day_of(last, "--to") if last else datetime.now(UTC).date() + timedelta(days=1)
     if days[0] > days[1]: raise fail(f"--from {days[0]} is later than --to {days[1]}")
@@ -76,7 +76,7 @@ def history(
 async def _fetch(settings: Settings, series: str, days: tuple[date, date], data: Path) -> int:
     from kalshi_mm.datasets.history import download, patient
 
-    client = PublicClient(settings.public_url)
+    client = PublicClient(public_url(settings))
     try:
         with progress_bar(series) as progress:
             ask = patient(asker(client), lambda text: typer.echo(f"kalshi-mm: {text}", err=True))

@@ -21,7 +21,7 @@ from .terminal import Json, Rest, Series, Ws, guarded, need_research, settings_o
 from ..client.credentials import Credentials
 from ..client.transport import exchange_name
 from ..client.venue import VenueError
-from ..config import Env, Settings
+from ..config import Env, Settings, source_urls
 from ..model.messages import Event
 from ..model.numbers import DOLLAR
 from ..sandbox.server import Announcement
@@ -80,7 +80,8 @@ def mirror(
 
 
 def _name(settings: Settings) -> str:
-    return exchange_name(settings.source_urls[0]) if settings.source_urls else settings.shadow_source
+    urls = source_urls(settings)
+    return exchange_name(urls[0]) if urls else settings.shadow_source
 
 # %% ../../nbs/cli/04_mirror.ipynb #b8ccc9da
 def _serving(
@@ -89,7 +90,8 @@ def _serving(
 ) -> Coroutine[Any, Any, None]:  # VenueError, CredentialsError, if there is nothing to serve
     "Serve a shadow of the source that the settings name"
     money = CASH if cash is None else cash * DOLLAR
-    if settings.source_urls is None:
+    urls = source_urls(settings)
+    if urls is None:
         events = _recorded(Path(settings.shadow_source), settings.series[0], day)
         if (first := next(events, None)) is None: raise VenueError(f"{settings.shadow_source} is empty")
         shadow = Shadow(folder, settings.shadow_source, events=chain([first], events), begin_ms=first.ts_ms, speed=speed or 1,
@@ -101,7 +103,7 @@ def _serving(
         raise VenueError(f"a shadow needs a key of its source, with the right to read: {todo}")
     key = Credentials.load(settings.kalshi_api_key_id, settings.kalshi_private_key_file)
     shadow = Shadow(folder, _name(settings), cash=money, ahead_percent=ahead)
-    return _live(shadow, *settings.source_urls, key, settings.series, lambda live: serve_live(shadow, live, host, port, announce))
+    return _live(shadow, *urls, key, settings.series, lambda live: serve_live(shadow, live, host, port, announce))
 
 
 async def _live(

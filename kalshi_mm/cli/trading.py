@@ -27,7 +27,7 @@ from ..client.credentials import Credentials, wall_ms
 from ..client.rest import Client, PublicClient
 from ..client.transport import NotFound
 from ..client.venue import VenueError, find_venue
-from ..config import Env, Settings
+from ..config import Env, Settings, public_url
 from ..control.launch import lab_environment, options_of, panel_notebook
 from ..control.session import trade
 from ..diagnostics.conform import compare
@@ -101,11 +101,11 @@ def scan(
     Example: `kalshi-mm scan --env prod --series KXHIGHNY,KXHIGHCHI --top 10`
     """
     settings = settings_of(kalshi_env=env, kalshi_rest_url=rest, target_series=series)
-    if not settings.public_url:
+    if not public_url(settings):
         raise fail("there is no exchange to look at: give --env prod or demo, which need no key here, or the --rest of a sandbox")
 
     async def work() -> int:
-        client = PublicClient(settings.public_url)
+        client = PublicClient(public_url(settings))
         try: seen = [await _scanned(client, settings, name, top) for name in settings.series]
         finally: await client.close()
         for s in seen:

@@ -80,9 +80,14 @@ class Budget:
         self._under_way[kind] -= cost * 1000
         self._levels[kind] = (self._level(kind, now_ms) - cost * 1000, now_ms)
 
-    def drain(self, kind: Kind, now_ms: int) -> None:
+    def drain(
+        self,
+        kind: Kind,
+        now_ms: int,
+        idle_ms: int = 0,  # milliseconds for which it stays empty
+    ) -> None:
         "Empty a bucket after a 429: the exchange's is emptier than ours"
-        self._levels[kind] = (0, now_ms)
+        self._levels[kind] = (-idle_ms * self._rates[kind].refill, now_ms)
 
     def rate(self, kind: Kind) -> Rate:
         "Capacity and refill rate of a bucket"

@@ -14,7 +14,7 @@ from msgspec import Struct
 from ..client.credentials import Credentials
 from ..client.portfolio import KeyFacts
 from ..client.transport import ApiError, exchange_name
-from ..config import Env, Settings
+from ..config import Env, Settings, source_urls
 from .check import Finding, failure, ok, warning
 from ..model.numbers import CONTRACT, Count, contracts
 from ..research.replay import find_journals
@@ -102,9 +102,10 @@ def source_key_finding(facts: KeyFacts | None, name: str) -> Finding:
 
 def source_of(settings: Settings) -> SourceClient | None:
     "A client of a shadow's source; None if another exchange is checked, or the source is a recording"
-    if settings.kalshi_env is not Env.SHADOW or settings.source_urls is None: return None
+    urls = source_urls(settings)
+    if settings.kalshi_env is not Env.SHADOW or urls is None: return None
     key = Credentials.load(settings.kalshi_api_key_id, settings.kalshi_private_key_file)
-    return SourceClient(settings.source_urls[0], key)
+    return SourceClient(urls[0], key)
 
 
 async def source_findings(settings: Settings, source: SourceClient | None) -> list[Finding]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from .. import __version__
 from ..config import SECRETS, Settings, setting_text
 from .days import DayFigures
-from .journal import Journal, JournalError, Resting
+from .journal import Journal, JournalError, Resting, forget_records
 from .notices import Notices
 from ..maker.maker import MarketMaker
 from ..maker.orders import Working
@@ -124,6 +124,6 @@ class SessionState:
 
     def _remove_old_records(self) -> None:
         days = self._settings.keep_records_days
-        try: count, size = self._journal.forget(self._now_ms(), days)
+        try: count, size = forget_records(self._journal, self._now_ms(), days)
         except JournalError as e: return self._notices.note(str(e))
         if count: self._notices.note(f"{count} records older than {days} days are removed, {size / 1e6:.1f} MB", "info")

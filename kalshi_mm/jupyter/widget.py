@@ -24,7 +24,9 @@ from IPython.core.getipython import get_ipython
 from ipywidgets import HTML, Accordion, Button, HBox, Layout, Text, ToggleButtons, VBox
 
 from ..client.credentials import wall_ms
-from ..config import SECRETS, Env, Settings, is_path, load_settings, settings_for_kill, setting_text
+from kalshi_mm.config import (
+    SECRETS, Env, Settings, is_path, load_settings, setting_text, settings_for_kill, source_urls,
+)
 from ..control.crash_report import CrashReport
 from ..control.launch import LaunchError, kill_command, launch, unconfirmed
 from ..control.remote import NoEngine, Refused, carry_out, watch
@@ -239,7 +241,7 @@ _ASK = {"title": "Connect to live", "word": "LIVE", "confirm": "LIVE",
 
 def launches(settings: Settings) -> list[dict[str, Any]]:
     "The engines that may be started from here, as the page's buttons"
-    keyed, free = bool(settings.kalshi_api_key_id), {Env.SANDBOX} | ({Env.SHADOW} if settings.source_urls is None else set())
+    keyed, free = bool(settings.kalshi_api_key_id), {Env.SANDBOX} | ({Env.SHADOW} if source_urls(settings) is None else set())
     return [{"env": str(env), "label": label,
              "tip": tip if keyed or env in free else f"{tip} None is set: see KALSHI_API_KEY_ID.",
              "on": keyed or env in free, "ask": _ASK if env is Env.PROD else None}

@@ -36,7 +36,6 @@ class Leg(Struct, frozen=True):
     asks: Money = 0  # likewise of what may be sold: one dollar less the price of each contract
     largest: Count = 0  # contracts in the largest order
 
-
     def plus(self, order: "Change") -> "Leg":
         "The leg with an order that is leaving"
         more, largest = max(order.cost - order.locked, 0), max(self.largest, order.count)
@@ -59,7 +58,7 @@ class Change(Struct, frozen=True):
         "What it loses at worst"
         return cost(self.price if self.side is Side.BID else ONE - self.price, self.count) + self.fee
 
-
+# %% ../../nbs/risk/05_events.ipynb #921d3f87
 class EventRisk:
     "The payoff of one event, kept up to date market by market"
 

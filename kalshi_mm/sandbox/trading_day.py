@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WEEK_MS', 'NOTICE_MS', 'STAGES', 'SLICE_MS', 'next_pause', 'DayTime', 'Calendar', 'MarketData', 'Publisher', 'Events',
-           'TradingDay', 'audit']
+           'WithheldBooks', 'TradingDay', 'audit']
 
 # %% ../../nbs/sandbox/18_trading_day.ipynb #811cabea
 from collections import deque
@@ -264,6 +264,36 @@ class Events:
         "Market day time of the next act of traffic or of the calendar"
         return min((due[0] for due in (self.due_traffic(), self._calendar.next()) if due), default=None)
 
+# %% ../../nbs/sandbox/18_trading_day.ipynb #59218e0c
+class WithheldBooks:
+    "Books that aren't known at present"
+
+    def __init__(self, data: MarketData, publisher: Publisher, time: DayTime):
+        self._data, self._publisher, self._time = data, publisher, time
+        self._known: set[str] = set()  # those that are shown from the next publication on
+
+    def withhold(self, tickers: Iterable[str]) -> None:
+        "End the subscriptions to these books, and show them to nobody until `show`"
+        gone, now = set(tickers), self._time.now()
+        self._known -= gone
+        new = gone - self._data.withheld
+        self._data.withheld |= new
+        for s in self._publisher.sessions: s.fail_books(new, now)
+        if new: self._publisher.on_published()
+
+    def show(self, tickers: Iterable[str]) -> None:
+        "Show books again once all that has happened is published, first as snapshots"
+        self._known |= self._data.withheld.intersection(tickers)
+
+    def publish(self, now: int) -> None:
+        "Send the snapshots of those that are known again"
+        if not self._known: return
+        known, self._known = sorted(self._known), set()
+        self._data.withheld.difference_update(known)
+        for update in filter(None, map(self._data.snapshot, known)):
+            for s in self._publisher.sessions: s.publish(update, now)
+        self._publisher.on_published()
+
 # %% ../../nbs/sandbox/18_trading_day.ipynb #c1981806
 SLICE_MS = 1000  # market time of one slice of traffic
 
@@ -289,7 +319,6 @@ class TradingDay:
         gross_balance: bool = True,  # the balance holds what resting orders reserve
     ):
         self.gross_balance = gross_balance
-        self._known: set[str] = set()  # withheld books that are shown from the next publication on
         self.exchange, self.clock, self.read_lag_ms = exchange, clock, read_lag_ms
         self.incentives = incentives or Incentives(exchange)
         self.cutoff_ms: int | None = None  # UTC: what is older is found among the historical lists only; None: 90 days ago
@@ -298,6 +327,7 @@ class TradingDay:
         self.calendar = Calendar(result_after_ms, pay_after_ms)
         self.market_data = MarketData(exchange, self.tape, self.time, self.calendar)
         self.publisher = Publisher(exchange, self.market_data)
+        self.books = WithheldBooks(self.market_data, self.publisher, self.time)
         self.sessions = self.publisher.sessions  # the same set
         self._commit = commit or (lambda happenings: self.tape.follow(happenings, exchange))
         self._events = Events(exchange, self.calendar, (chain([traffic], following), *others))
@@ -374,26 +404,6 @@ class TradingDay:
         self.calendar.decide(event, at_ms)
         self.publish()
 
-    def withhold(self, tickers: Iterable[str]) -> None:
-        "End the subscriptions to these books, and show them to nobody until `show`"
-        gone, now = set(tickers), self.now()
-        self._known -= gone
-        new = gone - self.market_data.withheld
-        self.market_data.withheld |= new
-        for s in self.sessions: s.fail_books(new, now)
-        if new: self.publisher.on_published()
-
-    def show(self, tickers: Iterable[str]) -> None:
-        "Show books again once all that has happened is published, first as snapshots"
-        self._known |= self.market_data.withheld.intersection(tickers)
-
-    def _show(self, now: int) -> None:
-        known, self._known = sorted(self._known), set()
-        self.market_data.withheld.difference_update(known)
-        for update in filter(None, map(self.market_data.snapshot, known)):
-            for s in self.sessions: s.publish(update, now)
-        self.publisher.on_published()
-
     def _repr_html_(self) -> str: return self.market_data._repr_html_()
 
     def publish(self) -> None:
@@ -401,7 +411,7 @@ class TradingDay:
         now, happenings = self.now(), self.exchange.take()
         self._commit(happenings)
         self.publisher.publish(happenings, now)
-        if self._known: self._show(now)
+        self.books.publish(now)
 
 # %% ../../nbs/sandbox/18_trading_day.ipynb #29492f4c
 def audit(exchange: Exchange, account: str) -> Json:

@@ -111,12 +111,12 @@ class Shadow:
 
     def _lost(self, tickers: Iterable[str]) -> None:
         if self.mirror.unknown and not self._unknown_since_ms: self._unknown_since_ms = self._wall_ms()
-        self.sandbox.day.withhold(tickers)
+        self.sandbox.day.books.withhold(tickers)
 
     def _found(self, tickers: Iterable[str]) -> None:
         if not self.mirror.unknown and self._unknown_since_ms:
             self._unknown_ms, self._unknown_since_ms = self._unknown_ms + self._wall_ms() - self._unknown_since_ms, 0
-        self.sandbox.day.show(tickers)
+        self.sandbox.day.books.show(tickers)
 
     def _after(self, event: Event) -> None:
         if not isinstance(event, MarketListed): return

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from kalshi_mm.config import load_settings
 from kalshi_mm.control.remote import ControlClient
 from kalshi_mm.control.runtime import Running
+from kalshi_mm.model.numbers import CENT
 from tests.browser.desk import at, exchange
 from tests.sessions.process import Process, environment, ledger, until
 
@@ -66,9 +67,10 @@ def test_a_paused_market_and_reduce_only_are_seen_at_the_exchange(
     page.goto(engine.link)
     started_again(engine)
 
-    def quoted() -> set[str]: return {o["ticker"] for o in ledger(where)["resting"]}
+    def quoted() -> dict[str, int]: return {o["ticker"]: o["price"] for o in ledger(where)["resting"]}
 
-    ticker = sorted(until(quoted, "quotes rest"))[0]
+    prices = until(quoted, "quotes rest")
+    ticker = min(prices, key=lambda t: abs(prices[t] - 50 * CENT))  # it keeps its bid, unlike those at a few cents
     row = page.get_by_test_id("markets").locator("tbody tr", has_text=ticker.partition("-")[2])
     row.click()
     expect(row).to_have_attribute("aria-selected", "true")

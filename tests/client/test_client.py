@@ -1,4 +1,4 @@
-"""The client on a real wire: what it sends, what it makes of each way to fail, and that it never sends twice.
+"""The client on a real wire: what it sends, what it makes of each way to fail, and that what may have happened isn't sent twice.
 
 The stand-in for the exchange runs in the event loop that the client is called from: a client that blocked it would get no answer.
 """
@@ -319,8 +319,41 @@ def test_a_failed_call_is_sent_exactly_once_and_says_whether_it_happened(failure
         async with exchange(script) as stand_in, connected(stand_in.host, read_s=read_s) as client:
             with pytest.raises(ApiError) as raised: await CALLS[name](client)
             assert type(raised.value) is kind
-            assert len(stand_in.heard) == 1
-            assert client.stats.errors == {kind.__name__: 1}
+            tries = 5 if kind is RateLimited and name == "resting_orders" else 1
+            assert len(stand_in.heard) == tries
+            assert client.stats.errors == {kind.__name__: tries}
+
+    asyncio.run(scenario())
+
+
+READS = ["exchange_status", "limits", "endpoint_costs", "market", "orderbook", "balance", "positions", "resting_orders", "orders",
+         "order", "fills", "groups", "open_markets"]
+
+
+@pytest.mark.parametrize("refused", [1, 4, 5])
+@pytest.mark.parametrize("name", READS)
+def test_a_read_that_finds_no_tokens_is_made_again_after_longer_and_longer_pauses(
+    name: str, refused: int, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses_ms = (20, 40, 80, 80)
+    monkeypatch.setattr("kalshi_mm.client.rest._IDLE_MS", pauses_ms)
+    at_s: list[float] = []
+
+    async def scenario() -> None:
+        async with exchange() as stand_in, connected(stand_in.host) as client:
+            async def drained(request: web.Request) -> web.StreamResponse:
+                at_s.append(time.monotonic())
+                if len(at_s) == refused: stand_in.script = None
+                return web.Response(status=429, body=b'{"error": "too many requests"}')
+
+            stand_in.script = drained
+            if refused <= len(pauses_ms): await CALLS[name](client)
+            else:
+                with pytest.raises(RateLimited): await CALLS[name](client)
+            assert client.stats.errors == {"RateLimited": refused}
+            assert len({h.path for h in stand_in.heard[:refused]}) == 1  # one call, again and again
+            gaps_ms = [1000 * (b - a) for a, b in zip(at_s, at_s[1:], strict=False)]
+            assert all(gap >= pause for gap, pause in zip(gaps_ms, pauses_ms, strict=False)), gaps_ms
 
     asyncio.run(scenario())
 

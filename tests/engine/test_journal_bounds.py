@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kalshi_mm.engine.journal import Journal, Resting, fold
+from kalshi_mm.engine.journal import Journal, Resting, fold, forget_records
 from kalshi_mm.model.messages import AccountRead, FillSeen, MarketSettled
 from kalshi_mm.model.numbers import ONE
 from kalshi_mm.model.types import Fill, Position, Side
@@ -134,9 +134,9 @@ def test_a_record_is_removed_a_month_after_its_last_line_but_not_the_one_being_w
             journal.close()
         else: journal.commit()
     for file in journal.records.files(): os.utime(file, (T // 1000, T // 1000))
-    removed, size = journal.forget(T + 30 * DAY_MS + later_ms)
+    removed, size = forget_records(journal, T + 30 * DAY_MS + later_ms)
     assert (removed, bool(size)) == (int(gone), gone)
     assert {f.name.removesuffix(".gz") for f in journal.records.files()} == ({"now"} if gone else {"now", "old"})
-    assert journal.forget(T + 999 * DAY_MS)[0] == (0 if gone else 1)
+    assert forget_records(journal, T + 999 * DAY_MS)[0] == (0 if gone else 1)
     assert [f.name.removesuffix(".gz") for f in journal.records.files()] == ["now"]
     journal.close()

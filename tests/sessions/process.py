@@ -98,10 +98,10 @@ def ledger(exchange: dict[str, Any]) -> Any:
     return get(exchange["rest"].replace("/trade-api/v2", "/sandbox/ledger"))
 
 
-def until(look: Callable[[], Any], what: str, within_s: float = 30) -> Any:
+def until(look: Callable[[], Any], what: str | Callable[[], object], within_s: float = 30) -> Any:
     "Look until it is true; its value"
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         if seen := look(): return seen
         time.sleep(0.05)  # between looks at a condition
-    raise AssertionError(f"not within {within_s} s: {what}")
+    raise AssertionError(f"not within {within_s} s: {what() if callable(what) else what}")

@@ -1,6 +1,4 @@
 "The session's record: replayed from real sessions, cut off anywhere, on a full and on a read-only disk; and people who are told"
-import http.server
-import json
 import os
 import random
 import resource
@@ -8,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,26 +20,6 @@ from tests.sessions.test_sessions import exchange as exchange  # the fixture
 from tests.sessions.test_sessions import start as start  # the fixture
 
 Start = Callable[..., Process]
-
-
-@pytest.fixture
-def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    "A webhook, and what it was told"
-    heard: list[dict[str, Any]] = []
-
-    class Hook(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *words: Any) -> None: pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/hook", heard
-    server.shutdown()
-    server.server_close()
 
 
 def test_a_killed_session_is_replayed_and_the_next_goes_on_where_it_ended(exchange, start: Start, tmp_path: Path):

@@ -13,6 +13,7 @@ import pytest
 from kalshi_mm.config import load_settings
 from kalshi_mm.engine.journal import Journal
 from kalshi_mm.engine.strategies import make_maker
+from kalshi_mm.model.numbers import CENT
 from kalshi_mm.model.types import Position
 from tests.sessions.process import COMMAND, Process, environment, get, ledger, until
 
@@ -159,9 +160,11 @@ def test_what_an_operator_steers_is_done_and_outlives_the_engine(exchange, start
     until(trading(where), "quotes")
     status = f"{where['control']}/api/strategy/status"
 
-    def quoted() -> set[str]: return {o["ticker"] for o in ledger(exchange)["resting"]}
+    def quoted() -> dict[str, int]: return {o["ticker"]: o["price"] for o in ledger(exchange)["resting"]}
+    def why() -> Any: return f"{ticker} is quoted: {get(status, where)}"
 
-    ticker = sorted(until(quoted, "quotes rest"))[0]
+    prices = until(quoted, "quotes rest")
+    ticker = min(prices, key=lambda t: abs(prices[t] - 50 * CENT))  # it keeps its bid, unlike those at a few cents
     ending = ticker.partition("-")[2]  # such as 26OCT04-B65.5: tomorrow's event may have a B65.5, too
     assert said(tmp_path, "pause", ending) == (0, f"Asked to pause {ticker}.\n")
     until(lambda: ticker not in quoted(), "nothing rests in the paused market")
@@ -181,7 +184,7 @@ def test_what_an_operator_steers_is_done_and_outlives_the_engine(exchange, start
     assert again["reduce_only"] and [m["paused"] for m in again["markets"] if m["ticker"] == ticker] == [True]
     assert any(f"still in force: {ticker} is paused by cli; reduce only is on" in n for n in get(status, where)["notes"])
     assert said(tmp_path, "resume", ending)[0] == said(tmp_path, "reduce-only", "--off")[0] == 0
-    until(lambda: ticker in quoted(), "it is quoted again")
+    until(lambda: ticker in quoted(), why)
     notes = get(status, where)["notes"]
     assert any("skew_ticks is 3, as it was set; the setting is 4" in n for n in notes), notes
     assert ["skew_ticks", "3"] in (now := parameters(tmp_path)) and ["default_order_size", "7"] in now

@@ -86,8 +86,8 @@ def test_others_show_what_the_source_shows_less_what_we_took_and_money_is_kept(f
                 now += WINDOW_MS + 1
                 others.settle_cancelled(now)
         for s in Side:
-            there, shown, missing = +source[s], others.shown("X", s), others.missing("X", s)
-            assert others.source("X", s) == there
+            there, shown, missing = +source[s], others.levels.shown("X", s), others.levels.missing("X", s)
+            assert others.levels.source("X", s) == there
             assert {p: c for p in there if (c := shown.get(p, 0) + missing.get(p, 0))} == there, (kind, s)
             levels = dict(exchange.levels("X")[s is Side.ASK])
             own = Counter[int]()
@@ -137,7 +137,7 @@ def test_two_orders_of_ours_at_a_price_fill_in_turn():
     others.trade("X", 43 * CENT, 5 * CONTRACT, Side.ASK, "u", 2)
     assert two.filled == 2 * CONTRACT
     others.change("X", Side.BID, 43 * CENT, -24 * CONTRACT, 2)
-    assert (others.shown("X", Side.BID), two.remaining) == ({}, 3 * CONTRACT)
+    assert (others.levels.shown("X", Side.BID), two.remaining) == ({}, 3 * CONTRACT)
 
 
 def test_a_message_that_is_late_by_more_than_a_second_is_another_one():
