@@ -174,6 +174,9 @@ def test_rooms_import_rooms_and_not_the_faces_of_wings():
 def test_rooms_notebooks_and_floors_are_the_same_in_the_same_order():
     assert sorted(ROOMS) == sorted(FLOORS)
     assert list(NOTEBOOKS) == FLOORS
+    for wing in FOLDERS:
+        numbers = [p.stem.partition("_")[0] for p in notebooks_of(wing)]
+        assert numbers == sorted(set(numbers)), f"two rooms of {wing} have one number"
     top = [room_of(p) for p in sorted(NBS.glob("[0-9]*.ipynb"))]
     assert top == [wing for wing in WINGS if wing not in FOLDERS]
 

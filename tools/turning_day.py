@@ -1,7 +1,7 @@
 """Play recorded days that turn tight at noon, under the fill model J: `python tools/turning_day.py`.
 
 Until noon of the event's day the recording stays as it is; from then on its middles stay, and spreads are drawn as in the tight
-regime of the sandbox's calibration. See `turned_tight` in nbs/research/08_study.ipynb, and tools/study.py for the recordings.
+regime of the sandbox's calibration. See `turned_tight` in nbs/research/09_study.ipynb, and tools/study.py for the recordings.
 """
 import json
 import time

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from ..client.history import Ask, Cutoff, Minute, Past, PastMarket, TradePrint
 from ..client.market_data import EventFees, Refused, Series, ms_of
-from ..client.rest import Query
+from ..client.calls import Query
 from ..client.transport import Ambiguous, RateLimited, Unreachable
 from .dataset import opened
 from kalshi_mm.datasets.layout import (

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from ..client.budget import Kind
 from ..client.credentials import Credentials
 from ..client.portfolio import KeyList, read_keys
-from ..client.rest import PublicClient, Query
+from ..client.calls import Query
+from ..client.rest import PublicClient
 from ..client.transport import Answer, Transport
 from ..model.numbers import KalshiMMError
 

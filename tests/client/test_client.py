@@ -336,7 +336,7 @@ def test_a_read_that_finds_no_tokens_is_made_again_after_longer_and_longer_pause
     name: str, refused: int, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pauses_ms = (20, 40, 80, 80)
-    monkeypatch.setattr("kalshi_mm.client.rest._IDLE_MS", pauses_ms)
+    monkeypatch.setattr("kalshi_mm.client.calls._IDLE_MS", pauses_ms)
     at_s: list[float] = []
 
     async def scenario() -> None:

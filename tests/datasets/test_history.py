@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from kalshi_mm.client.budget import BASIC, Budget, Gate, Kind, Rate
+from kalshi_mm.client.calls import Query
 from kalshi_mm.client.history import Ask, asker
-from kalshi_mm.client.rest import PublicClient, Query
+from kalshi_mm.client.rest import PublicClient
 from kalshi_mm.client.transport import Unreachable
 from kalshi_mm.datasets.dataset import Dataset
 from kalshi_mm.datasets.history import DayReport, download
