@@ -14,9 +14,10 @@ from typing import Any
 from ..model.numbers import CENT, CONTRACT, DOLLAR, Price, cents, contracts
 from ..model.types import Market, Side
 from .markouts import COLUMNS, GROUPS, MarkedFill, MarkoutRow, markouts
-from .observer import Picture, SessionFacts
+from .observer import QUOTED, Picture, SessionFacts
 from .price_calibration import calibration
 from .report import Report, ReportError
+from .report_tables import span_text, time_by_reason
 from ..risk.event_days import EventDay
 from ..risk.profit import Split
 
@@ -251,11 +252,12 @@ def _worst_lines(event: str, sessions: Sequence[SessionFacts]) -> list[Any]:
 def time_figure(report: Report) -> Any:
     "The share of time with a quote, and of each reason without"
     go, _ = plotly()
-    rows = list(reversed(report.table("why").rows[:12]))
-    shares = [float(r[2].removesuffix(" %")) for r in rows]
-    colors = [BLUE if r[0] == "quoted" else GREY for r in rows]
-    labels = [r[0] if len(r[0]) <= 60 else f"{r[0][:57]}..." for r in rows]
-    figure = go.Figure(go.Bar(x=shares, y=labels, orientation="h", text=[r[1] for r in rows], marker={"color": colors}))
+    reasons = time_by_reason(report.sessions)
+    total, rows = sum(ms for _, ms in reasons) or 1, reasons[11::-1]
+    colors = [BLUE if why == QUOTED else GREY for why, _ in rows]
+    labels = [why if len(why) <= 60 else f"{why[:57]}..." for why, _ in rows]
+    figure = go.Figure(go.Bar(x=[100 * ms / total for _, ms in rows], y=labels, orientation="h",
+                              text=[span_text(ms // 1000) for _, ms in rows], marker={"color": colors}))
     _styled(figure, "", "percent of the time of both sides of all markets", 60 + 30 * max(len(rows), 4))
     figure.update_layout(margin={"l": 380})
     return figure

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'NO_DEPTH', 'IN_A_SHADOW', 'Table', 'time_text', 'span_text', 'profit_table', 'days_table', 'markout_tables',
-           'queue_tables', 'time_tables', 'worst_table', 'halts_table', 'programmes_table', 'odd_table',
-           'sessions_table', 'tables_of']
+           'queue_tables', 'time_by_reason', 'time_tables', 'worst_table', 'halts_table', 'programmes_table',
+           'odd_table', 'sessions_table', 'tables_of']
 
 # %% ../../nbs/research/19_report_tables.ipynb #a82d1bba
 from collections.abc import Mapping, Sequence
@@ -119,6 +119,14 @@ def queue_tables(sessions: Sequence[SessionFacts]) -> Table:
     return Table("queue", "Fills and the queue", QUEUE_COLUMNS, rows, note)
 
 # %% ../../nbs/research/19_report_tables.ipynb #fd241d95
+def time_by_reason(sessions: Sequence[SessionFacts]) -> list[tuple[str, int]]:  # (reason, ms of market time), the longest first
+    "The market time with a quote and without one, by reason, of both sides of all markets"
+    reasons: dict[str, int] = {}
+    for s in sessions:
+        for (*_, why), ms in s.spent.items(): reasons[why] = reasons.get(why, 0) + ms * s.speed // 1000
+    return sorted(reasons.items(), key=lambda row: -row[1])
+
+
 def time_tables(sessions: Sequence[SessionFacts]) -> list[Table]:
     "The market time with a quote, by market; and why there was none"
     spent: dict[tuple[str, Side], dict[str, int]] = {}
@@ -126,15 +134,13 @@ def time_tables(sessions: Sequence[SessionFacts]) -> list[Table]:
         for (ticker, side, why), ms in s.spent.items():
             reasons = spent.setdefault((ticker, side), {})
             reasons[why] = reasons.get(why, 0) + ms * s.speed // 1000
-    rows, reasons = [], dict[str, int]()
-    for (ticker, side), found in sorted(spent.items()):
-        rows.append([ticker, "bid" if side is Side.BID else "ask", span_text(sum(found.values()) // 1000), *_share(found)])
-        for why, ms in found.items(): reasons[why] = reasons.get(why, 0) + ms
-    total = sum(reasons.values())
-    ranked = sorted(reasons.items(), key=lambda row: -row[1])[:20]
+    rows = [[ticker, "bid" if side is Side.BID else "ask", span_text(sum(found.values()) // 1000), *_share(found)]
+            for (ticker, side), found in sorted(spent.items())]
+    reasons = time_by_reason(sessions)
+    total = sum(ms for _, ms in reasons)
     return [
         Table("why", "Time with a quote, and why without", ("reason", "market time", "share"),
-              [[why, span_text(ms // 1000), f"{100 * ms / total:.1f} %"] for why, ms in ranked],
+              [[why, span_text(ms // 1000), _percent(ms, total)] for why, ms in reasons[:20]],
               "Of both sides of all markets while they traded. Figures in a reason are left out."),
         Table("quoting", "Time with a quote by market", ("market", "side", "traded", "quoted", "most of the rest"), rows),
     ]  # fmt: skip
@@ -144,7 +150,10 @@ def _share(found: Mapping[str, int]) -> list[str]:
     "The share with a quote, and the most frequent reason without one"
     total, without = sum(found.values()), {why: ms for why, ms in found.items() if why != QUOTED}
     first = max(without, key=lambda why: without[why], default="")
-    return [f"{100 * found.get(QUOTED, 0) / total:.1f} %" if total else "-", first]
+    return [_percent(found.get(QUOTED, 0), total), first]
+
+
+def _percent(part: int, whole: int) -> str: return f"{100 * part / whole:.1f} %" if whole else "-"
 
 
 def worst_table(sessions: Sequence[SessionFacts]) -> Table:

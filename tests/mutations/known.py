@@ -29,7 +29,7 @@ KNOWN = [
           "if e.code in _RETRY_LATER: self.left_over.hold_ms = e.ts_ms + self._live.config.retry_ms",
           "if e.code in _RETRY_LATER: pass"),
     Known("client.budget", "a bucket stays full after the exchange has found it empty",
-          "self._levels[kind] = (0, now_ms)", "pass"),
+          "self._levels[kind] = (-idle_ms * self._rates[kind].refill, now_ms)", "pass"),
     Known("maker.orders", "an order that did arrive is taken for one that ended",
           'self.unsure("an order with its id exists already", e.ts_ms)', "self.rests(False)"),
     Known("maker.markets", "a position whose book is dark keeps its old mark for ever",

@@ -5,8 +5,11 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from kalshi_mm.config import load_settings
 from kalshi_mm.engine.journal import Journal
@@ -14,6 +17,7 @@ from kalshi_mm.engine.strategies import choose
 from kalshi_mm.model.numbers import CONTRACT, DOLLAR, ONE, Money
 from kalshi_mm.research.replay import core_of, replay
 from kalshi_mm.research.report import session_report, stored_days
+from kalshi_mm.research.report_page import page
 from kalshi_mm.risk.event_days import SessionDay, event_days
 from kalshi_mm.risk.profit import Split
 from kalshi_mm.sandbox.server import ACCOUNT
@@ -116,7 +120,22 @@ def test_days_add_up_over_sessions_one_of_which_is_killed(tmp_path: Path) -> Non
     found = event_days(stored_days(again, [])[0])  # from its record, which goes on a little beyond its last line
     assert [(d.profit, d.fills, d.contracts) for d in found] == [(d.profit, d.fills, d.contracts) for d in days]
     again.close()
+    cut_short(journal.path, sessions)
     written(tmp_path, sessions)
+
+
+def cut_short(path: Path, sessions: list[str]) -> None:
+    "A session that was killed at any moment, at its first as well, has a report and a page"
+    for session in sessions:
+        for events in (0, 1, 2, 5, 12, 30, 80, 200):
+            journal = Journal(path, writes=False)
+            read = journal.records.read
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(journal.records, "read", lambda name, n=events, all_of=read: islice(all_of(name), n))
+                report = session_report([journal], [session])
+                text = page(report)
+                assert session in text and "{{" not in text[text.index("<main>"):]
+            journal.close()
 
 
 def written(tmp_path: Path, sessions: list[str]) -> None:
