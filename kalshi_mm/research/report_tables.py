@@ -132,8 +132,8 @@ def time_tables(sessions: Sequence[SessionFacts]) -> list[Table]:
     spent: dict[tuple[str, Side], dict[str, int]] = {}
     for s in sessions:
         for (ticker, side, why), ms in s.spent.items():
-            reasons = spent.setdefault((ticker, side), {})
-            reasons[why] = reasons.get(why, 0) + ms * s.speed // 1000
+            of = spent.setdefault((ticker, side), {})
+            of[why] = of.get(why, 0) + ms * s.speed // 1000
     rows = [[ticker, "bid" if side is Side.BID else "ask", span_text(sum(found.values()) // 1000), *_share(found)]
             for (ticker, side), found in sorted(spent.items())]
     reasons = time_by_reason(sessions)
