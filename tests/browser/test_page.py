@@ -38,6 +38,21 @@ def answer(page: Page, verb: str, **said: Any) -> None:
     page.evaluate("m => window.tell(m)", {"id": sent(page, verb)[-1]["id"], **said})
 
 
+MARKS = """() => [...document.querySelectorAll('.kmm .key')].map(key => {
+  const of = [...key.classList].find(c => c.startsWith('l-')), mark = getComputedStyle(key, '::before');
+  const line = key.closest('section, .card').querySelector(`.chart .line.${of}`);
+  return [of, mark.content === 'none' ? null : mark.borderTopColor, line && getComputedStyle(line).stroke];
+})"""
+
+
+def test_what_has_a_line_has_a_mark_of_its_colour_and_what_has_none_has_no_mark(alone: Open):
+    page = alone(vm_of("running"))
+    expect(page.locator(".kmm .pnl .chart .line")).to_have_count(4)
+    marks = page.evaluate(MARKS)
+    assert {"l-profit", "l-captured", "l-exits", "l-drift", "l-settlement", "l-fees", "l-held"} <= {of for of, *_ in marks}
+    assert [m for m in marks if m[1] != m[2]] == []
+
+
 @pytest.mark.parametrize(
     "name, badge, start, stop",
     [
