@@ -29,7 +29,7 @@ from .recorded import RecordedDay, Row
 from .responses import Json
 from .rest_reads import BASE
 from .simulated import SimulatedDay
-from .state import Ids, State
+from .state import Ids, State, StateError
 from .tape import Tape
 from .trading_day import TradingDay
 from ..model.temperature_markets import day_event, event_of
@@ -203,6 +203,12 @@ def build(
     clock = MarketClock(*msgspec.json.decode(began, type=tuple[int, int]), speed)
     window_ms, name = max(round(WINDOW_MS / speed), 1), f"{seed}-{now}-ids"  # order groups: 15 s of the market (FACTS 3.9)
     exchange, tape = state.load(name, window_ms=window_ms) if state else (Exchange([], ids=Ids(name), window_ms=window_ms), None)
+    incentives = Incentives(exchange, str(seed), new_event)
+    if state:
+        try: incentives.restore(state.kept)
+        except msgspec.DecodeError as e:
+            raise StateError(f"the liquidity programmes kept in {directory} can't be read: {e}. Choose another folder") from e
+        state.beside = incentives.to_keep
     keys = ApiKeys()
     for account in accounts:
         keys.make(kind, directory, account)
@@ -210,7 +216,7 @@ def build(
     traffic, *others = [days(lambda: clock.day_ms(max(now, wall_ms())), n) for n in range(len(series) if rows is None else 1)]
     return Sandbox(exchange, next(traffic), clock, keys, tier=tier, heartbeat_s=heartbeat_s, faults=faults, state=state,
                    tape=tape, following=traffic, others=others, read_lag_ms=read_lag_ms,
-                   incentives=Incentives(exchange, str(seed), new_event), gross_balance=gross_balance, wall_ms=wall_ms)
+                   incentives=incentives, gross_balance=gross_balance, wall_ms=wall_ms)
 
 # %% ../../nbs/sandbox/23_server.ipynb #d76b047b
 class Member(Struct, frozen=True):

@@ -242,6 +242,7 @@ class State:
         self._db = sqlite3.connect(self._path, isolation_level=None, timeout=1)
         self._every, self._since = every, 0
         self._exchange, self._ids, self._tape = NotedExchange(Ids("")), Ids(""), Tape()
+        self.beside: Callable[[bool], str] = lambda closing: ""  # what else is to be kept with these calls; empty for no change
         try:
             self._check_version()  # a file that isn't ours stays as it is
             self._db.executescript(_SCHEMA)
@@ -264,6 +265,12 @@ class State:
         "Store `value` the first time; return the stored one"
         self._db.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
         return str(self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()[0])
+
+    @property
+    def kept(self) -> str:
+        "What was kept beside the calls; empty the first time"
+        row = self._db.execute("SELECT value FROM facts WHERE name = 'beside'").fetchone()
+        return str(row[0]) if row else ""
 
     def load(
         self,
@@ -299,12 +306,17 @@ class State:
         self._ids, self._tape = Ids(seed), Tape()
         self._exchange = NotedExchange(self._ids, precision, window_ms)
 
-    def commit(self, happenings: Iterable[Happening]) -> None:
+    def commit(self, happenings: Iterable[Happening], closing: bool = False) -> None:
         "Write the calls to disk and let the tape follow their happenings; must precede the answer"
-        if asked := self._exchange.asked:
+        asked, beside = self._exchange.asked, self.beside(closing)
+        if beside: self._db.execute("BEGIN")  # a payment and the note that it was made: both, or neither
+        if asked:
             self._db.execute("INSERT INTO log (asked) VALUES (?)", (msgspec.json.encode(asked).decode(),))
             self._since += len(asked)
             asked.clear()
+        if beside:
+            self._db.execute("INSERT OR REPLACE INTO facts VALUES ('beside', ?)", (beside,))
+            self._db.execute("COMMIT")
         self._tape.follow(happenings, self._exchange)
         if self._since >= self._every: self._snapshot()
 
@@ -321,5 +333,5 @@ class State:
     def close(self) -> None:
         "Commit the rest and leave a snapshot, so that the next start is quick"
         with closing(self._db):
-            self.commit(self._exchange.take())
+            self.commit(self._exchange.take(), closing=True)
             if self._since: self._snapshot()

@@ -21,8 +21,9 @@ import pytest
 from msgspec.structs import replace
 
 from kalshi_mm.model.numbers import CENT, CONTRACT, DOLLAR, ONE
-from kalshi_mm.model.types import Market, OrderStatus, Side, TickGrid
+from kalshi_mm.model.types import Market, OrderStatus, Programme, Side, TickGrid
 from kalshi_mm.sandbox.auth import ApiKeys
+from kalshi_mm.sandbox.incentives import Incentives
 from kalshi_mm.sandbox.matching import Exchange, NewOrder, Refusal
 from kalshi_mm.sandbox.rest import Rest
 from kalshi_mm.sandbox.state import OPERATIONS, VERSION, Ids, State, StateError, made_by
@@ -325,8 +326,11 @@ class Venue:
         if not x.has_account("ann"): x.open_account("ann", 100 * DOLLAR)
         keys = ApiKeys()
         self.key = keys.make("ed25519", directory, "ann")
+        incentives = Incentives(x, "venue")
+        incentives.restore(self.state.kept)
+        self.state.beside = incentives.to_keep
         self.day = TradingDay(x, OneMaker(first), self.clock, lambda: wall[0], following=map(OneMaker, count(first + 1)),
-                              tape=tape, commit=self.state.commit)
+                              tape=tape, commit=self.state.commit, incentives=incentives)
         self.rest = Rest(self.day, keys, "prestige")
         keys.caller = lambda *_: "ann"  # type: ignore[method-assign]  # signatures are another test's
 
@@ -365,6 +369,34 @@ def test_a_client_reads_the_same_before_and_after_a_restart(tmp_path: Path):
     assert again.ask("DELETE", f"/portfolio/events/orders/{resting}")[1]["reduced_by"] == "3.00"
     assert again.day.exchange.levels("D-0-B1")[1] == [(4000, 600)]
     again.state.close()
+
+
+def test_programmes_pay_the_same_to_the_cent_and_once_however_often_the_exchange_is_killed(tmp_path: Path):
+    def paid(folder: Path, kills: set[int]) -> tuple[int, dict[str, Any]]:
+        "What a programme of an hour has brought by the end, with a kill after each of these minutes of market time"
+        wall = [1_700_000_000_000]
+        venue = Venue(folder, wall)
+        venue.pass_hours(11)
+        first, _ = (venue.buy("D-0-B2", "0.39", n, f"of-{n}")[1]["order_id"] for n in ("7", "6"))
+        begin = venue.clock.day_ms(wall[0]) + 600_000
+        hour = Programme("hour", "D-0-B2", begin, begin + HOUR, 20 * DOLLAR, 10 * CONTRACT, 5000)
+        venue.day.incentives.add(hour, pay_after_ms=HOUR // 4)
+        for minute in range(110):
+            wall[0] += 1000
+            while venue.day.step(): pass
+            if minute == 30: assert venue.ask("DELETE", f"/portfolio/events/orders/{first}")[1]["reduced_by"] == "7.00"
+            if minute in kills:
+                venue.state._db.close() if minute % 3 else venue.state.close()
+                venue = Venue(folder, wall)
+        cash, plan = venue.day.exchange.ledger("ann").cash + 6 * CONTRACT * 39 * CENT, venue.day.incentives.plans["hour"]
+        assert plan.looks == 3600 and plan.programme.paid_out
+        venue.state.close()
+        return cash, plan.paid
+
+    once = paid(tmp_path / "once", set())
+    assert 3 * DOLLAR < once[1]["ann"] < 4 * DOLLAR and once[0] == 100 * DOLLAR + once[1]["ann"]
+    assert paid(tmp_path / "often", set(range(110))) == once
+    assert all(paid(tmp_path / f"at-{n}", {n}) == once for n in (9, 10, 40, 69, 70, 84, 85, 86, 100))
 
 
 def test_what_came_due_while_the_exchange_was_down_happens_when_it_is_back(tmp_path: Path):
