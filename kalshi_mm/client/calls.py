@@ -77,7 +77,7 @@ _ODD_KINDS = 50  # that are counted by name, at most
 # %% ../../nbs/client/06_calls.ipynb #a2458ab4
 Query: TypeAlias = Mapping[str, str | int]
 
-_IDLE_MS = (250, 500, 1000, 1000)  # how long the reads' bucket stays empty after each 429 in a row, before one is made again
+_IDLE_MS = (250, 500, 1000, 1000)  # how long a bucket stays empty after each 429 in a row, before the call is made again
 
 
 class Caller:
@@ -114,11 +114,12 @@ class Caller:
         items: int = 1,  # a batch is charged for each of its items
         also: Container[int] = (),  # statuses outside 2xx whose body is read all the same
         recalled: Callable[[], str] = lambda: "",  # called at its turn: why it must not leave any more; empty if it may
+        patient: bool = False,  # made again after a 429, as every read is
     ) -> T:  # one of the errors of `transport` if it fails
-        "Make one call; a read that is refused with 429 is made again"
+        "Make one call; a read, or a patient one, that is refused with 429 is made again"
         kind = kind or (Kind.READ if method == "GET" else Kind.WRITE)
         send = partial(self._transport.send, method, path.replace(":id", quote(id, safe="")), query, body)
-        idle_ms = iter(_IDLE_MS if method == "GET" else ())
+        idle_ms = iter(_IDLE_MS if patient or method == "GET" else ())
         while True:
             try:
                 async with self.gate.turn(kind, items * self.costs.cost(method, path), urgent):

@@ -289,13 +289,13 @@ class Client(AccountClient):
     async def create_group(self, limit: Count, exchange_index: int = 0) -> str:
         "Make an order group on a shard that may match `limit` contracts in a rolling 15 seconds; return its id"
         body = {"contracts_limit_fp": count_str(limit), "exchange_index": exchange_index, **self._whose}
-        return await self.call("POST", "/portfolio/order_groups/create", read_created_group, body=body)
+        return await self.call("POST", "/portfolio/order_groups/create", read_created_group, body=body, patient=True)
 
     async def limit_group(self, group_id: str, limit: Count, exchange_index: int = 0) -> None:
         "Change the contracts that a group may match in a rolling 15 seconds"
         where = {"exchange_index": exchange_index, **self._whose}
         body = {"contracts_limit_fp": count_str(limit)}
-        await self.call("PUT", "/portfolio/order_groups/:id/limit", nothing, group_id, where, body)
+        await self.call("PUT", "/portfolio/order_groups/:id/limit", nothing, group_id, where, body, patient=True)
 
     async def trigger_group(self, group_id: str, exchange_index: int = 0) -> None:
         "Cancel all orders of a group and refuse new ones until it is reset"
@@ -305,7 +305,7 @@ class Client(AccountClient):
     async def reset_group(self, group_id: str, exchange_index: int = 0) -> None:
         "Let a group accept orders again"
         where = {"exchange_index": exchange_index, **self._whose}
-        await self.call("PUT", "/portfolio/order_groups/:id/reset", nothing, group_id, where, {})
+        await self.call("PUT", "/portfolio/order_groups/:id/reset", nothing, group_id, where, {}, patient=True)
 
     async def delete_group(self, group_id: str, exchange_index: int = 0) -> None:
         "Delete a group, and cancel its orders"

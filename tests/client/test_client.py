@@ -92,6 +92,7 @@ ANSWERS: dict[str, Any] = {  # one that fits, for each call of the client
     "GET /portfolio/order_groups": {"order_groups": [{"id": "g1", "contracts_limit_fp": "50.00"}]},
     "PUT /portfolio/order_groups/g1/trigger": {},
     "PUT /portfolio/order_groups/g1/reset": {},
+    "PUT /portfolio/order_groups/g1/limit": {},
     "DELETE /portfolio/order_groups/g1": {},
 }  # fmt: skip
 CALLS: dict[str, Callable[[Client], Awaitable[Any]]] = {
@@ -115,6 +116,7 @@ CALLS: dict[str, Callable[[Client], Awaitable[Any]]] = {
     "groups": lambda c: c.groups(),
     "trigger_group": lambda c: c.trigger_group("g1"),
     "reset_group": lambda c: c.reset_group("g1"),
+    "limit_group": lambda c: c.limit_group("g1", 5000),
     "delete_group": lambda c: c.delete_group("g1"),
 }
 
@@ -326,13 +328,13 @@ def test_a_failed_call_is_sent_exactly_once_and_says_whether_it_happened(failure
     asyncio.run(scenario())
 
 
-READS = ["exchange_status", "limits", "endpoint_costs", "market", "orderbook", "balance", "positions", "resting_orders", "orders",
+PATIENT = ["create_group", "reset_group", "limit_group", "exchange_status", "limits", "endpoint_costs", "market", "orderbook", "balance", "positions", "resting_orders", "orders",
          "order", "fills", "groups", "open_markets"]
 
 
 @pytest.mark.parametrize("refused", [1, 4, 5])
-@pytest.mark.parametrize("name", READS)
-def test_a_read_that_finds_no_tokens_is_made_again_after_longer_and_longer_pauses(
+@pytest.mark.parametrize("name", PATIENT)
+def test_what_moves_no_order_and_finds_no_tokens_is_made_again_after_longer_and_longer_pauses(
     name: str, refused: int, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pauses_ms = (20, 40, 80, 80)
@@ -351,7 +353,7 @@ def test_a_read_that_finds_no_tokens_is_made_again_after_longer_and_longer_pause
             else:
                 with pytest.raises(RateLimited): await CALLS[name](client)
             assert client.stats.errors == {"RateLimited": refused}
-            assert len({h.path for h in stand_in.heard[:refused]}) == 1  # one call, again and again
+            assert len({(h.method, h.path, h.body) for h in stand_in.heard[:refused]}) == 1  # one call, again and again
             gaps_ms = [1000 * (b - a) for a, b in zip(at_s, at_s[1:], strict=False)]
             assert all(gap >= pause for gap, pause in zip(gaps_ms, pauses_ms, strict=False)), gaps_ms
 

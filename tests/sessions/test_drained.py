@@ -16,24 +16,26 @@ SPENT_S = 1.5
 class Spent(Faults):
     "From the first call on, nothing is left for a while; then all is as always"
 
-    def __init__(self) -> None:
-        super().__init__([CATALOGUE["too_many_requests"].plan(at_ms=0, for_ms=0)])
+    def __init__(self, whom: tuple[str, ...] = ()) -> None:
+        super().__init__([CATALOGUE["too_many_requests"].plan(at_ms=0, for_ms=0, whom=whom)])
         self.armed, self.until_s = False, 0.0
 
     def arm(self) -> None: self.armed, self.until_s = True, 0.0
 
     def on_request(self, name: str) -> Reply | None:
         if not self.armed: return None
-        self.until_s = self.until_s or time.monotonic() + SPENT_S
-        return super().on_request(name) if time.monotonic() < self.until_s else None
+        if self.until_s and time.monotonic() > self.until_s: return None
+        if reply := super().on_request(name): self.until_s = self.until_s or time.monotonic() + SPENT_S
+        return reply
 
     @property
     def refused(self) -> int: return self.counts["too_many_requests"]
 
 
-def test_a_session_begins_on_an_account_without_tokens(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whom", [("GET",), ("POST", "PUT"), ()], ids=["to read", "to write", "at all"])
+def test_a_session_begins_on_an_account_without_tokens(whom: tuple[str, ...], tmp_path: Path) -> None:
     async def session() -> None:
-        faults = Spent()
+        faults = Spent(whom)
         async with Stage(tmp_path, Story(), faults=faults) as stage:
             faults.arm()
             engine = await stage.engine()
