@@ -328,8 +328,8 @@ def test_a_failed_call_is_sent_exactly_once_and_says_whether_it_happened(failure
     asyncio.run(scenario())
 
 
-PATIENT = ["create_group", "reset_group", "limit_group", "exchange_status", "limits", "endpoint_costs", "market", "orderbook", "balance", "positions", "resting_orders", "orders",
-         "order", "fills", "groups", "open_markets"]
+PATIENT = ["create_group", "reset_group", "limit_group", "exchange_status", "limits", "endpoint_costs", "market",
+           "orderbook", "balance", "positions", "resting_orders", "orders", "order", "fills", "groups", "open_markets"]
 
 
 @pytest.mark.parametrize("refused", [1, 4, 5])
