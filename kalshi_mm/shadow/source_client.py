@@ -69,11 +69,11 @@ class SourceClient(PublicClient):
     async def call(
         self, method: str, path: str, read: Callable[[bytes], T], id: str = "", query: Query | None = None,
         body: Mapping[str, object] | None = None, urgent: bool = False, kind: Kind | None = None, items: int = 1,
-        also: Container[int] = (), recalled: Callable[[], str] = lambda: "",
+        also: Container[int] = (), recalled: Callable[[], str] = lambda: "", patient: bool = False,
     ) -> T:
         "Make one call; OnlyReads for another verb than GET"
         _check(method)
-        return await super().call(method, path, read, id, query, body, urgent, kind, items, also, recalled)
+        return await super().call(method, path, read, id, query, body, urgent, kind, items, also, recalled, patient)
 
     def handshake(self, ws_url: str) -> dict[str, str]:
         "The headers that open the stream at `ws_url` now"
