@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from kalshi_mm.maker.maker import Config, MarketMaker
 from kalshi_mm.model.numbers import CENT, CONTRACT, DOLLAR, Price
+from kalshi_mm.model.temperature_markets import HOUR_MS, day_event
 from kalshi_mm.model.types import Side
 from kalshi_mm.research.backtest import Backtest
 from kalshi_mm.research.data import days, read_bbo
@@ -179,11 +180,13 @@ def met(day: Day) -> tuple[list[Fill], Middles]:
     return fills, middles
 
 
-def one(maker: str, regime: str, which: str) -> Run:
-    "One maker's day, in a process of its own"
+def one(maker: str, regime: str, which: str, skip_hours: int = 0) -> Run:
+    "One maker's day, in a process of its own; the hours that are skipped are a simulated day's first"
     calibration = Calibration.of(json.loads((files("kalshi_mm.sandbox") / "calibration.json").read_text()), regime)
     if maker == "recorded": day: Day = RecordedDay(read_bbo(BBO, date.fromisoformat(which)), calibration, 1)
-    else: day = SimulatedDay(calibration, DATE, int(which))
+    else:
+        open_ms = day_event("KXHIGHNY", DATE, 0)[0].open_ms
+        day = SimulatedDay(calibration, DATE, int(which), start_ms=open_ms + skip_hours * HOUR_MS)
     fills, middles = {"joiner": joined, "own": traded, "recorded": met}[maker](day)
     return Run(maker, regime, which, sum(f[4] for f in fills) / CONTRACT, middles.gains(fills, day.result()))
 

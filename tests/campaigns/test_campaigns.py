@@ -48,8 +48,8 @@ def test_what_a_maker_keeps_is_counted_by_hand():
     assert len(told) == 4 and told[0] == "joiner wide, 10 s: 0.50, the tape has 0.91"
 
 
-def test_the_joiner_trades_a_day_and_the_same_day_again():
-    runs = [reach.one(maker, "wide", "7") for maker in ("joiner", "joiner")]
+def test_the_joiner_trades_an_afternoon_and_the_same_afternoon_again():
+    runs = [reach.one("joiner", "wide", "7", skip_hours=27) for _ in range(2)]
     assert runs[0] == runs[1] and runs[0].contracts > 100 and runs[0].gains[0] > 0
 
 

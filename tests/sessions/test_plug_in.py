@@ -87,7 +87,7 @@ def status(where: dict[str, Any]) -> Any: return get(f"{where['control']}/api/st
 def test_a_strategy_of_another_package_trades_is_steered_and_replayed(desk: Desk, tmp_path: Path):
     (tmp_path / "calm.toml").write_text(PRESET)
     process, where = desk.engine(MIN_SPREAD="4")
-    until(lambda: status(where)["maker"]["fills"] > 5, "fills", 90)
+    until(lambda: status(where)["maker"]["fills"] > 5, lambda: f"fills: {status(where)}", 90)
     now = status(where)
     assert now["strategy"] == "steady" and now["error"] == ""  # it raises if the view that it keeps has changed
     assert {n: now["maker"]["parameters"][n] for n in ("distance", "edges_distance", "max_daily_loss")} == {
@@ -104,7 +104,7 @@ def test_a_strategy_of_another_package_trades_is_steered_and_replayed(desk: Desk
     row = next(p for p in get(f"{where['control']}/api/panel", where)["parameters"] if p["name"] == "distance")
     assert (row["value"], row["unit"], row["meaning"]) == ("2", "cents", "inside the others' best prices")
     assert process.end(signal.SIGINT)[0] == 0
-    held = {p.ticker: p.net for p in Journal(Path(where["journal"]), writes=False).past.positions().values() if p.net}
+    traded = {f.ticker for f in Journal(Path(where["journal"]), writes=False).past.fills()}
 
     (tmp_path / "calm.toml").write_text(PRESET.replace("distance = 1.5", "distance = 3"))  # the record has the text that held
     code, text = desk.said("replay", where["session"])
@@ -115,7 +115,7 @@ def test_a_strategy_of_another_package_trades_is_steered_and_replayed(desk: Desk
     again = until(lambda: (s := status(where))["maker"]["markets"] and s, "the next engine")
     assert {n: again["maker"]["parameters"][n] for n in ("distance", "most", "max_daily_loss")} == {
         "distance": "2", "most": "80", "max_daily_loss": "30.00"}
-    assert held and held.keys() <= {m["ticker"] for m in again["maker"]["markets"]}
+    assert traded and traded <= {m["ticker"] for m in again["maker"]["markets"]}
     assert process.end(signal.SIGINT)[0] == 0
     code, summary = desk.said(*desk.run, "--for", "2s", **desk.keys)
     assert code == 0 and "Strategy steady with distance 2, most 80, edges_distance 2" in summary, summary[-900:]
