@@ -8,7 +8,7 @@ __all__ = ['PublicClient', 'AccountClient', 'Client']
 # %% ../../nbs/client/07_rest.ipynb #508bd1d7
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 
 from .budget import Gate, Kind
 from .calls import Caller, Query, nothing
@@ -37,17 +37,15 @@ _MOST_CANDLES, _MOST_TICKERS = 10_000, 100  # in one answer, and in one question
 class PublicClient(Caller):
     "The calls that need no key"
 
-    def __init__(
-        self,
-        host: str,  # with the path that all calls share, such as https://external-api.kalshi.com/trade-api/v2
-        credentials: Credentials | None = None,  # None for public calls only
-        connect_s: float = 2.0,  # seconds to make a connection
-        read_s: float = 5.0,  # seconds to wait for the answer
-        gate: Gate | None = None,  # paces the calls; one for the Basic tier if None
-    ):
-        super().__init__(host, credentials, connect_s, read_s, gate)
-        self.shards: dict[str, int] = {}  # ticker -> exchange_index, of the markets that were read
-        self.fees: dict[str, tuple[int, EventFees]] = {}  # by event: when they were read, by the gate's clock, and what they are
+    @cached_property
+    def shards(self) -> dict[str, int]:
+        "The exchange_index of each market that was read, by ticker"
+        return {}
+
+    @cached_property
+    def fees(self) -> dict[str, tuple[int, EventFees]]:
+        "By event: when its fees were read, by the gate's clock, and what they are"
+        return {}
 
     async def exchange_status(self) -> tuple[bool, bool]:
         "Whether cancels work, and whether orders can be placed"

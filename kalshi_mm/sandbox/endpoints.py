@@ -160,6 +160,7 @@ def added(day: TradingDay, body: bytes) -> Answer:
         programme = asked.programme(day.time.day_ms(), len(day.incentives.plans))
         day.incentives.add(programme, pay_after_ms=1000 * asked.pay_after)
     except ValueError as e: return refusal_answer(fault(400, "invalid_parameters", details=str(e)))
+    day.publish()  # it is kept before the answer leaves
     return 201, programme_json(day.incentives.plans[programme.programme_id], day.clock)
 
 # %% ../../nbs/sandbox/22_endpoints.ipynb #88f28170

@@ -65,7 +65,7 @@ class Plan(Struct):
         "Draw the moment of the next second"
         self.moment_ms = self.programme.start_ms + 1000 * self.looks + self.rng.randrange(1000)
 
-
+# %% ../../nbs/sandbox/17_incentives.ipynb #42bd4e81
 class KeptPlan(Struct, frozen=True):
     "A plan as plain data"
 
@@ -93,6 +93,8 @@ class KeptPlan(Struct, frozen=True):
 
 
 _KEPT = msgspec.json.Decoder(list[KeptPlan])
+
+# %% ../../nbs/sandbox/17_incentives.ipynb #4852b96d
 _KEEP_MS = 10_000  # wall clock
 
 
@@ -113,7 +115,7 @@ class Incentives:
         self._open: list[Plan] = []  # that haven't been paid
         self._seen: dict[str, tuple[object, tuple[int, dict[str, Fraction]]]] = {}  # by programme: a book and its shares
         self._now_ms = self._kept_ms = 0  # wall clock: of the last advance, and when the plans were kept
-        self._paid = False  # something since then
+        self._due = False  # something that can't wait has happened since then
 
     def add(self, programme: Programme, kind: str = "series_lip", pay_after_ms: int | None = None) -> None:
         "Add a programme, in times of the market day; ValueError if its id is taken or it ends before it begins"
@@ -125,6 +127,7 @@ class Incentives:
         plan.draw()
         self.plans[programme.programme_id] = plan
         self._open.append(plan)
+        self._due = True
 
     def listed(
         self,
@@ -181,13 +184,13 @@ class Incentives:
         for account in plan.shares:
             plan.paid[account] = money = plan.accrual(account).payment(plan.programme)
             if money: self._exchange.credit(account, money, now_ms)
-        self._paid = True
+        self._due = True
         self._end(plan)
 
     def to_keep(self, closing: bool) -> str:
         "The plans as JSON, to be on disk together with the payments; empty if it isn't time yet"
-        if not (closing or self._paid or self._now_ms - self._kept_ms >= _KEEP_MS): return ""
-        self._paid, self._kept_ms = False, self._now_ms
+        if not (closing or self._due or self._now_ms - self._kept_ms >= _KEEP_MS): return ""
+        self._due, self._kept_ms = False, self._now_ms
         return msgspec.json.encode([KeptPlan.of(plan) for plan in self.plans.values()]).decode()
 
     def restore(self, kept: str) -> None:

@@ -228,7 +228,7 @@ def made_by() -> str:
 class StateError(KalshiMMError):
     "The state can't be used: another process has it, or the file is no state"
 
-
+# %% ../../nbs/sandbox/07_state.ipynb #be71b368
 class State:
     "The calls of an exchange, on disk"
 
