@@ -295,7 +295,9 @@ def add_risk_commands(app: FastAPI, desk: Desk) -> None:
     @app.post("/api/risk/rearm", responses=answers_of(dict))
     async def rearm(request: Request) -> Response:
         desk.in_time(request, "rearm")
-        if not engine.maker.killed: raise desk.refuse(request, "rearm", "", No(409, "nothing to re-arm: not killed"))
+        why = "" if engine.maker.killed else "nothing to re-arm: not killed"
+        if engine.gateway.sweeping: why = "the exchange hasn't taken all cancels of the kill yet: re-arm again in a moment"
+        if why: raise desk.refuse(request, "rearm", "", No(409, why))
         return _json(desk.command(request, "rearm"))
 
     @app.post("/api/risk/reset", responses=answers_of(dict))

@@ -142,16 +142,21 @@ async def kill_target(
     unlatched = latch(target, who, everything)
     commanded = asyncio.get_running_loop().run_in_executor(None, command_engine, target, everything, who)
     await asyncio.wait([commanded], timeout=_FIRST_S)  # nothing is imported before every engine has the command
-    try: left, text = await _cancel(target, everything, patience_s)
+    try: left, text = await _cancel(target, everything, patience_s, latched=not unlatched)
     except (KalshiMMError, OSError, ValueError) as e: left, text = -1, f"NOT KILLED at the exchange: {e}."
     lock, acknowledged = target.folder / "lock", await commanded
-    if acknowledged: text += " Its engine acknowledged the kill and keeps running, killed."
+    if acknowledged:
+        released = not unlatched and not _latched(target)
+        text += f" Its engine acknowledged the kill and keeps running{'' if released else ', killed'}."
     if not acknowledged or left > 0: text += end_engine(lock)
     for _ in range(round(_UNLOCK_S / _POLL_S)):
         if left or acknowledged or held_by(lock) is None: break
         await asyncio.sleep(_POLL_S)
     if left == 0 and held_by(lock) is None: unregister(target.folder)
     return Verdict(target, left == 0, text + unlatched, not unlatched)
+
+
+def _latched(target: Target) -> bool: return bool(Latch(target.folder / "killed").reason)
 
 
 _GONE_S = 4.0  # for a sandbox that restarts to listen again
@@ -167,11 +172,11 @@ def _ended_sandbox(target: Target) -> bool:
     return False
 
 
-async def _cancel(target: Target, everything: bool, patience_s: float) -> tuple[int, str]:
+async def _cancel(target: Target, everything: bool, patience_s: float, latched: bool) -> tuple[int, str]:
     "Cancel at the exchange until two empty lists are far enough apart; return how many orders are left, -1 if it is unknown"
     from kalshi_mm.client.credentials import Credentials
     from kalshi_mm.client.order_groups import (  # loads the SDK; the engine has the command by now
-        LIST_LAG_S, EmptyLooks, kept_groups, sweep,
+        LIST_LAG_S, EmptyLooks, kept_groups, look, sweep,
     )
     from kalshi_mm.client.rest import Client
 
@@ -182,7 +187,11 @@ async def _cancel(target: Target, everything: bool, patience_s: float) -> tuple[
     whose = "" if everything else "of ours "
     try:
         while loop.time() < until:
-            done: Any = await sweep(client, kept_groups(target.folder / "groups.json"), everything=everything)
+            once = looks.first_s is not None  # the last list was empty
+            if once and latched and not _latched(target):
+                return -1, f"NOT VERIFIED: nothing {whose}rested; then somebody released the kill: what rests now is left alone."
+            groups = kept_groups(target.folder / "groups.json")
+            done: Any = await (look(client, everything) if once else sweep(client, groups, everything=everything))
             now_s = loop.time()
             if looks.add(done.clean, now_s):
                 apart_s = now_s - (looks.first_s or now_s)

@@ -80,6 +80,11 @@ class Gateway:
         self._sweeping: set[bool] = set()
         self._balance_read: tuple[int, Money] | None = None  # (UTC ms, balance)
 
+    @property
+    def sweeping(self) -> bool:
+        "Whether the exchange has still to accept cancels of a sweep: what it does later would hit orders placed meanwhile"
+        return bool(self._sweeping)
+
     def do(self, action: Action) -> None:
         "Start carrying out an action"
         match action:

@@ -108,8 +108,7 @@ async def rearmed(stage: Stage, engine: Command, way: str) -> Command:
             await stage.ask(engine, f"/api/risk/reset?rule={halt['rule']}", "POST")
         return engine
     if way not in ENDS_IT:
-        await stage.ask(engine, "/api/risk/rearm", "POST")
-        await _start(stage, engine)
+        for path in ("/api/risk/rearm", "/api/strategy/start"): await accepted(stage, engine, path)
         return engine
     engine.signal(signal.SIGCONT)
     engine.signal(signal.SIGKILL)
@@ -118,8 +117,8 @@ async def rearmed(stage: Stage, engine: Command, way: str) -> Command:
     return await started(stage)
 
 
-async def _start(stage: Stage, engine: Command) -> None:
+async def accepted(stage: Stage, engine: Command, path: str) -> None:
     for _ in range(100):
-        try: return await stage.ask(engine, "/api/strategy/start", "POST")
-        except OSError: await asyncio.sleep(0.1)  # 409 until the core has heard of the rearm
-    raise Wrong("it would not start again")
+        try: return await stage.ask(engine, path, "POST")
+        except OSError: await asyncio.sleep(0.1)  # 409 until the kill's cancels are taken, or the core has heard of the rearm
+    raise Wrong(f"{path} was not accepted")
