@@ -272,10 +272,12 @@ async def _kill_all(targets: Sequence[Target], everything: bool, who: str) -> in
     for pending in asyncio.as_completed([kill_one(t) for t in targets]):
         verdicts.append(verdict := await pending)
         _say(str(verdict))
-    bad = sum(not (v.good and v.latched) for v in verdicts)
+    uncertain = [v for v in verdicts if not (v.good and v.latched)]
+    bad = sum(not v.released for v in uncertain)
     if bad: _say(f"NOT CERTAIN for {bad} of {len(verdicts)}: look at Kalshi's own page, and cancel there.", err=True)
+    elif uncertain: _say("The kill was released before it was proven. If that wasn't meant: `kalshi-mm kill` again.", err=True)
     else: _say(f"Killed: nothing {'' if everything else 'of ours '}rests. `kalshi-mm rearm` before the next run.")
-    return 1 if bad else 0
+    return 1 if uncertain else 0
 
 
 def _say(line: str, err: bool = False) -> None:

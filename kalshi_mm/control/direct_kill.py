@@ -111,6 +111,7 @@ class Verdict(Struct, frozen=True):
     good: bool  # the exchange has listed none of our orders, twice
     text: str
     latched: bool = True  # on disk
+    released: bool = False  # a person has released it since
 
     def __str__(self) -> str: return f"{self.target}: {self.text}"
 
@@ -145,15 +146,15 @@ async def kill_target(
     try: left, text = await _cancel(target, everything, patience_s, latched=not unlatched)
     except (KalshiMMError, OSError, ValueError) as e: left, text = -1, f"NOT KILLED at the exchange: {e}."
     lock, acknowledged = target.folder / "lock", await commanded
+    released = not unlatched and not _latched(target)
     if acknowledged:
-        released = not unlatched and not _latched(target)
         text += f" Its engine acknowledged the kill and keeps running{'' if released else ', killed'}."
     if not acknowledged or left > 0: text += end_engine(lock)
     for _ in range(round(_UNLOCK_S / _POLL_S)):
         if left or acknowledged or held_by(lock) is None: break
         await asyncio.sleep(_POLL_S)
     if left == 0 and held_by(lock) is None: unregister(target.folder)
-    return Verdict(target, left == 0, text + unlatched, not unlatched)
+    return Verdict(target, left == 0, text + unlatched, not unlatched, released)
 
 
 def _latched(target: Target) -> bool: return bool(Latch(target.folder / "killed").reason)

@@ -53,7 +53,8 @@ def test_a_released_kill_does_not_look_twice_and_cancel_again(tmp_path: Path, mo
             monkeypatch.setattr(order_groups, "sweep", swept_and_released)
             [target] = find_targets(load_settings(None, {}, state_dir=tmp_path / "state"))
             verdict = await kill_target(target)
-            assert not verdict.good and "then somebody released the kill" in verdict.text, verdict
+            assert (verdict.good, verdict.released) == (False, True), verdict
+            assert "then somebody released the kill" in verdict.text, verdict
             assert verdict.text.endswith("Its engine acknowledged the kill and keeps running.")
             assert counts == [faults.count]
             await stage.until(lambda: stage.judge.resting, "they still rest, or others")
