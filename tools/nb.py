@@ -238,7 +238,8 @@ def unexported() -> list[str]:
 def check() -> bool:
     every = set(stored())
     chosen = notebooks([])
-    with ThreadPoolExecutor(os.cpu_count()) as pool: run = dict(zip(chosen, pool.map(check_one, chosen), strict=True))
+    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:  # some of them wait
+        run = dict(zip(chosen, pool.map(check_one, chosen), strict=True))
     print(f"{len(run)} of {len(every)} notebooks under {NBS.name}/ were run")
     good = all(run.values()) and run.keys() == every
     for path in sorted(every - run.keys()): print(f"not run: {name_of(path)}", file=sys.stderr)

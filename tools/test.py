@@ -131,7 +131,7 @@ STEPS = {  # name: (what it shows, how)
     "rooms": ("imports go downwards within and between wings, pure rooms stay pure", lambda: run("lint-imports", "--no-logo")),
     # Running each cell and comparing its output is what nbdev-test does and more, so that is not run besides.
     "notebooks": ("cells run and give what they store; clean; exported", lambda: run(sys.executable, "tools/nb.py", "check")),
-    "tests": ("pytest passes", lambda: pytest("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")),
+    "tests": ("pytest passes", lambda: pytest("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")),
     "browser": ("the panel and the documentation work in Chromium, the panel in JupyterLab too", browser),
     "readme": ("README.md is made from nbs/index.ipynb", lambda: run(sys.executable, "tools/docs.py", "readme", "--check")),
     "site": ("the documentation builds and its links lead somewhere", lambda: run(sys.executable, "tools/docs.py", "site")),

@@ -141,7 +141,8 @@ class Courier:
         again_s: tuple[float, ...],  # pauses before the second and the third attempt
     ):
         self.dropped = 0
-        self._place, self._fail, self._again_s, self._closed = place, fail, again_s, threading.Event()
+        self._place, self._fail, self._again_s = place, fail, again_s
+        self._ending, self._closed = threading.Event(), threading.Event()
         self._queue: queue.Queue[Alert | None] = queue.Queue(room)
         self._thread = threading.Thread(target=self._work, name="alerts", daemon=True)
         self._thread.start()
@@ -153,8 +154,9 @@ class Courier:
 
     def end(self) -> None:
         "Ask it to end when the queue is empty"
+        self._ending.set()
         try: self._queue.put_nowait(None)
-        except queue.Full: pass
+        except queue.Full: pass  # it is at work, and looks when it is done
 
     def close(self, patience_s: float) -> None:
         "Wait for queued alerts, and end"
@@ -162,7 +164,9 @@ class Courier:
         self._closed.set()
 
     def _work(self) -> None:
-        while not self._closed.is_set() and (alert := self._queue.get()): self._send(alert)
+        while not self._closed.is_set() and (alert := self._queue.get()):
+            self._send(alert)
+            if self._ending.is_set() and self._queue.empty(): return
 
     def _send(self, alert: Alert) -> None:
         failure: Failure | None = None
@@ -220,6 +224,7 @@ class Heartbeat:
         timeout_s: float = 10.0,
     ):
         self._url, self._fail, self._failing, self._last_ms = url, fail, False, -_BEAT_MS
+        self._ending = threading.Event()
         self._queue: queue.Queue[bool] = queue.Queue(1)
         if not url: return
         try: self._http = _pool(url, timeout_s)
@@ -243,12 +248,13 @@ class Heartbeat:
     def close(self, patience_s: float = 2.0) -> None:
         "End; a ping that is under way is given a moment"
         if not self._url: return
+        self._ending.set()
         try: self._queue.put_nowait(False)
-        except queue.Full: pass
+        except queue.Full: pass  # it is at work, and looks when it is done
         self._thread.join(patience_s)
 
     def _work(self) -> None:
-        while self._queue.get():
+        while self._queue.get() and not self._ending.is_set():
             why = self.ping()
             if why and not self._failing: self._fail(f"the heartbeat does not arrive ({why}); trading goes on")
             self._failing = bool(why)

@@ -41,9 +41,19 @@ def every(
     text: str,  # of its module
 ) -> list[Fault]:
     "All faults of a module, in the order of its lines"
-    found = [Fault(room, kind, node.lineno, node.col_offset, ast.get_source_segment(text, node) or "", new)
+    lines = text.encode().split(b"\n")
+    found = [Fault(room, kind, node.lineno, node.col_offset, _source(lines, node), new)
              for node, kind, new in _walk(ast.parse(text), "")]
     return sorted({f for f in found if f.old and f.old != f.new}, key=lambda f: (f.line, f.column, f.kind, f.new))
+
+
+def _source(lines: list[bytes], node: ast.expr | ast.stmt) -> str:
+    "The text of a node; `ast.get_source_segment` splits the whole module for each"
+    assert node.end_lineno
+    part = lines[node.lineno - 1 : node.end_lineno]
+    part[-1] = part[-1][: node.end_col_offset]
+    part[0] = part[0][node.col_offset :]
+    return b"\n".join(part).decode()
 
 
 def applied(text: str, fault: Fault) -> str:
