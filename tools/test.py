@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from configparser import ConfigParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -140,14 +141,30 @@ STEPS = {  # name: (what it shows, how)
 }
 
 
+BESIDE = ("site", "floors", "wheel")  # they wait for installations in part, so they go side by side
+
+
+def beside(names: list[str]) -> bool:  # whether all have passed
+    "Run steps at the same time, each by a command of its own; what each says comes when it has ended"
+    def alone(name: str) -> int:
+        done = subprocess.run([sys.executable, __file__, name], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace")
+        print(done.stdout, flush=True)
+        return done.returncode
+
+    with ThreadPoolExecutor(len(names)) as pool: return not any(pool.map(alone, names))
+
+
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("steps", nargs="*", metavar="step", help=", ".join(STEPS))
     chosen = p.parse_args().steps or list(STEPS)
     unknown = [s for s in chosen if s not in STEPS]
     if unknown: p.error(f"no such step: {', '.join(unknown)}; there are {', '.join(STEPS)}")
-    begun = monotonic()
+    begun, together = monotonic(), [s for s in chosen if s in BESIDE]
+    if len(together) < 2: together = []
     for n, name in enumerate(chosen, 1):
+        if name in together: continue
         print(f"\n== {n}/{len(chosen)} {name}: {STEPS[name][0]}", flush=True)
         start = monotonic()
         try: STEPS[name][1]()
@@ -156,6 +173,9 @@ def main() -> int:
             print(f"\nFAILED at {name} ({why}). This step alone: python tools/test.py {name}", file=sys.stderr)
             return 1
         print(f"   ok, {monotonic() - start:.1f} s", flush=True)
+    if together:
+        print(f"\n== {', '.join(together)}: side by side", flush=True)
+        if not beside(together): return 1
     print(f"\nAll {len(chosen)} steps passed in {monotonic() - begun:.0f} s.{counted()}")
     return 0
 
