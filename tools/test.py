@@ -144,7 +144,7 @@ STEPS = {  # name: (what it shows, how)
 BESIDE = ("site", "floors", "wheel")  # they wait for installations in part, so they go side by side
 
 
-def beside(names: list[str]) -> bool:  # whether all have passed
+def beside(names: list[str]) -> list[str]:  # those that have failed
     "Run steps at the same time, each by a command of its own; what each says comes when it has ended"
     def alone(name: str) -> int:
         done = subprocess.run([sys.executable, __file__, name], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -152,7 +152,7 @@ def beside(names: list[str]) -> bool:  # whether all have passed
         print(done.stdout, flush=True)
         return done.returncode
 
-    with ThreadPoolExecutor(len(names)) as pool: return not any(pool.map(alone, names))
+    with ThreadPoolExecutor(len(names)) as pool: return [n for n, status in zip(names, pool.map(alone, names), strict=True) if status]
 
 
 def main() -> int:
@@ -175,7 +175,9 @@ def main() -> int:
         print(f"   ok, {monotonic() - start:.1f} s", flush=True)
     if together:
         print(f"\n== {', '.join(together)}: side by side", flush=True)
-        if not beside(together): return 1
+        if failed := beside(together):
+            print(f"\nFAILED at {' and '.join(failed)}, see above", file=sys.stderr)
+            return 1
     print(f"\nAll {len(chosen)} steps passed in {monotonic() - begun:.0f} s.{counted()}")
     return 0
 
