@@ -152,7 +152,8 @@ def beside(names: list[str]) -> list[str]:  # those that have failed
         print(done.stdout, flush=True)
         return done.returncode
 
-    with ThreadPoolExecutor(len(names)) as pool: return [n for n, status in zip(names, pool.map(alone, names), strict=True) if status]
+    with ThreadPoolExecutor(len(names)) as pool: ended = dict(zip(names, pool.map(alone, names), strict=True))
+    return [name for name, status in ended.items() if status]
 
 
 def main() -> int:
