@@ -295,8 +295,10 @@ def add_risk_commands(app: FastAPI, desk: Desk) -> None:
     @app.post("/api/risk/rearm", responses=answers_of(dict))
     async def rearm(request: Request) -> Response:
         desk.in_time(request, "rearm")
-        why = "" if engine.maker.killed else "nothing to re-arm: not killed"
-        if engine.gateway.sweeping: why = "the exchange hasn't taken all cancels of the kill yet: re-arm again in a moment"
+        why = ""
+        if not engine.maker.killed: why = "nothing to re-arm: not killed"
+        elif engine.gateway.sweeps.under_way:
+            why = "the exchange hasn't taken all cancels of the kill yet: re-arm again in a moment"
         if why: raise desk.refuse(request, "rearm", "", No(409, why))
         return _json(desk.command(request, "rearm"))
 
